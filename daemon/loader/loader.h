@@ -1,0 +1,68 @@
+/* The schedule of the loads: queues of jobs on the loop, a pool of workers behind them.
+ *
+ * Loop thread only. The pool (pool.h) never holds more jobs than it has threads, so whatever waits,
+ * waits here, where a demand overtakes a prefetch and a cancelled job costs nothing.
+ */
+#ifndef BUFFERD_LOADER_H
+#define BUFFERD_LOADER_H
+
+#include "assemble.h"
+#include "job.h"
+
+struct loader;
+
+/* Jobs wait in queues. The demand queue is served first, then the others in turn (round-robin). */
+struct loader_queue;
+
+/* The jobs of one load: they wait in one queue and move or go together. Embedded in its owner,
+ * zero-initialised by loader_group_init(). */
+struct loader_group {
+    struct loader *loader;      /* borrowed */
+    struct loader_queue *queue; /* borrowed; where new jobs of the group wait */
+    struct loader_work *works;  /* owned by the loader: waiting and running jobs */
+    unsigned n_works;
+};
+
+/* On the loop, once per submitted job, in the order of completion. The result's blob and source are
+ * the callback's. A cancelled job that never ran has the status JOB_E_CANCELLED. */
+typedef void loader_done_fn(void *ctx, const struct job *job, struct job_result *result);
+
+struct loader_options {
+    unsigned n_workers;              /* >= 1 */
+    const struct job_tables *tables; /* borrowed */
+    void (*wake)(void *ctx); /* called on a worker when results wait for loader_dispatch() */
+    void *ctx;
+    uint64_t stuck_ms; /* a job that runs longer is given up and its thread replaced; 0: 60000 */
+};
+
+int loader_new(struct loader **lp, const struct loader_options *options);
+/* Waits at most a few seconds for running jobs; waiting ones are cancelled and their callbacks run.
+ */
+struct loader *loader_free(struct loader *l);
+
+/* The demand queue; always there. */
+struct loader_queue *loader_demand(struct loader *l);
+/* A queue of background jobs of which at most max_running run at once (0: no bound). */
+int loader_queue_new(struct loader_queue **qp, struct loader *l, unsigned max_running);
+/* Groups that still wait there move to no queue: cancel or promote them first. */
+struct loader_queue *loader_queue_free(struct loader_queue *q);
+
+void loader_group_init(struct loader_group *g, struct loader *l, struct loader_queue *queue);
+/* Copy the job and queue it at the end of the group's queue. Return: 0 or -ENOMEM. */
+int loader_submit(struct loader_group *g, const struct job *job, loader_done_fn *done, void *ctx);
+/* Move the group's waiting jobs, and those it will submit, to another queue. */
+void loader_group_move(struct loader_group *g, struct loader_queue *queue);
+/* Drop the group's waiting jobs; their callbacks run with JOB_E_CANCELLED in the next
+ * loader_dispatch(). Running jobs end as they do. */
+void loader_group_cancel(struct loader_group *g);
+
+/* On the loop, after a wake and once a second: completions, then the next jobs. now_ms: monotonic.
+ */
+void loader_dispatch(struct loader *l, uint64_t now_ms);
+
+struct loader_stats {
+    unsigned n_workers, n_running, n_waiting, n_stuck;
+};
+void loader_get_stats(const struct loader *l, struct loader_stats *out);
+
+#endif

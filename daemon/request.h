@@ -1,0 +1,41 @@
+/* Operations: one decoded request -> handler -> reply. The only map from outcomes to wire errors.
+ *
+ * A `struct client` is what the daemon holds for one connection: its pin table, grants, scopes,
+ * staging and open sources. It never sees a socket: whole frames go out through `send`.
+ */
+#ifndef BUFFERD_REQUEST_H
+#define BUFFERD_REQUEST_H
+
+#include <sys/types.h>
+
+#include "../proto/message.h"
+
+struct client;
+struct request_context; /* what all handlers share; made by the server */
+
+struct client_peer {
+    uid_t uid;
+    pid_t pid;        /* at connect; for people only */
+    uint64_t session; /* number, never reused */
+};
+
+/* Give one frame (owned by the callee from here on) and at most one descriptor (borrowed,
+ * duplicated by the callee if it has to wait; -1: none) to the connection. */
+typedef void client_send_fn(void *ctx, struct frame_bytes *frame, int fd);
+
+int client_new(struct client **cp, struct request_context *context, const struct client_peer *peer,
+               client_send_fn *send, void *ctx);
+/* The connection is gone: pins, grants, scopes, pending requests and staging go with it. */
+struct client *client_free(struct client *c);
+
+/* One payload. The descriptor (or -1) is taken over. The reply may be sent before this returns, or
+ * later. Return: 0, or -EPROTO when the connection should be closed (after an error frame, if one
+ * could be made). */
+int client_handle(struct client *c, const uint8_t *payload, size_t n_bytes, int fd);
+
+/* Requests that have no reply yet: above WIRE_MAX_PENDING the session stops reading. */
+unsigned client_n_pending(const struct client *c);
+/* Once a second: progress frames for pending requests, grants that have expired. */
+void client_tick(struct client *c, uint64_t now_ms);
+
+#endif
