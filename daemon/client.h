@@ -1,4 +1,5 @@
-/* What the daemon holds for one connection, and how handlers answer it. Shared by request.c and the handlers only. */
+/* What the daemon holds for one connection, and how handlers answer it. Shared by request.c and the
+ * handlers only. */
 #ifndef BUFFERD_CLIENT_H
 #define BUFFERD_CLIENT_H
 
@@ -12,7 +13,7 @@ struct put;
 /* A request that has no reply yet. Embedded in a struct of its operation. */
 struct pending {
     struct pending *prev, *next; /* in client.pending */
-    struct client *client;       /* borrowed; NULL when the client has gone while a job still runs */
+    struct client *client; /* borrowed; NULL when the client has gone while a job still runs */
     uint64_t id;
     unsigned op;
     uint64_t told_ms; /* when the client last heard of it */
@@ -42,12 +43,12 @@ struct client {
     void *send_ctx; /* borrowed */
     char name[64];  /* as it said in hello; printable */
     bool has_greeted;
-    struct pin_table *pins;     /* owned */
-    struct staging *staging;    /* a use; NULL until the first put */
-    struct grant *grants;       /* owned list, oldest first */
+    struct pin_table *pins;  /* owned */
+    struct staging *staging; /* a use; NULL until the first put */
+    struct grant *grants;    /* owned list, oldest first */
     uint64_t next_grant;
-    struct client_file *files;  /* owned table */
-    struct pending *pending;    /* owned list */
+    struct client_file *files; /* owned table */
+    struct pending *pending;   /* owned list */
     unsigned n_pending;
     struct prefetch_scope *scopes; /* owned list */
     uint64_t next_scope;
@@ -74,16 +75,17 @@ uint64_t grant_close(struct grant *g, struct client *c);
 void grant_free(struct grant *g);
 void grants_acknowledge(struct client *c, uint64_t number);
 
-/* ---- handlers: one per operation; `body` is the request's struct msg_<name>, `fd` borrowed or -1 ---- */
+/* ---- handlers: one per operation; `body` is the request's struct msg_<name>, `fd` borrowed or -1
+ * ---- */
 
 /* Return: 0, or -EPROTO when the connection should be closed. */
 typedef int handler_fn(struct client *c, uint64_t id, const void *body, int fd);
 
-handler_fn handle_open, handle_trees, handle_describe;               /* request_file.c */
+handler_fn handle_open, handle_trees, handle_describe;                    /* request_file.c */
 handler_fn handle_materialize, handle_get, handle_clear, handle_released; /* request_buffer.c */
-handler_fn handle_prefetch, handle_scope;                            /* prefetch.c */
-handler_fn handle_put;                                               /* put.c */
-handler_fn handle_ls, handle_status, handle_evict, handle_trim;      /* request_look.c */
+handler_fn handle_prefetch, handle_scope;                                 /* prefetch.c */
+handler_fn handle_put;                                                    /* put.c */
+handler_fn handle_ls, handle_status, handle_evict, handle_trim;           /* request_look.c */
 
 void client_close_files(struct client *c);
 void prefetch_drop_all(struct client *c);

@@ -1,8 +1,9 @@
 /* One uid's share of the daemon, and the staging files of its sessions.
  *
- * A domain is the boundary of access: whoever may map its arena may read all of it. A staging file is a memfd of
- * fixed size, sealed against resizing, that one client maps writable; the daemon reads it through a mapping of its own,
- * on workers. A client that punches a hole into it, or writes while a put runs, spoils nothing but its own array.
+ * A domain is the boundary of access: whoever may map its arena may read all of it. A staging file
+ * is a memfd of fixed size, sealed against resizing, that one client maps writable; the daemon
+ * reads it through a mapping of its own, on workers. A client that punches a hole into it, or
+ * writes while a put runs, spoils nothing but its own array.
  */
 #include "domain.h"
 
@@ -14,8 +15,8 @@
 
 #define MIN_INDEX_BYTES (64ull << 20)
 
-int domain_new(struct domain **dp, uid_t uid, struct arena *arena, struct loader *loader, struct job_tables *tables,
-               struct metrics *metrics) {
+int domain_new(struct domain **dp, uid_t uid, struct arena *arena, struct loader *loader,
+               struct job_tables *tables, struct metrics *metrics) {
     struct domain *d = calloc(1, sizeof(*d));
     if (!d)
         return -ENOMEM;
@@ -30,7 +31,8 @@ int domain_new(struct domain **dp, uid_t uid, struct arena *arena, struct loader
     if (!rc)
         rc = cache_new(&d->cache, arena, &d->records);
     if (!rc)
-        rc = sources_new(&d->sources, loader, tables, metrics, MAX(MIN_INDEX_BYTES, arena_bytes(arena) / 8));
+        rc = sources_new(&d->sources, loader, tables, metrics,
+                         MAX(MIN_INDEX_BYTES, arena_bytes(arena) / 8));
     if (rc) {
         domain_free(d);
         return rc;
@@ -84,7 +86,8 @@ int staging_new(struct staging **sp, struct domain *d) {
     if (number == d->n_stagings)
         return -EMFILE;
     CLEANUP(cleanup_free) struct staging *s = calloc(1, sizeof(*s));
-    CLEANUP(cleanup_close) int fd = memfd_create("bufferd-staging", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    CLEANUP(cleanup_close)
+    int fd = memfd_create("bufferd-staging", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (!s)
         return -ENOMEM;
     if (fd < 0 || ftruncate(fd, DOMAIN_STAGING_BYTES) < 0 ||

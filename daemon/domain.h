@@ -13,16 +13,16 @@ struct domain {
     uid_t uid;
     struct arena *arena; /* borrowed */
     struct pin_records records;
-    struct cache *cache;     /* owned */
-    struct sources *sources; /* owned */
+    struct cache *cache;       /* owned */
+    struct sources *sources;   /* owned */
     struct job_tables *tables; /* borrowed: what the workers see */
     struct materialize materialize;
     uint32_t n_stagings; /* places in tables->stagings */
 };
 
 /* The tables are filled here, and are the loader's too. Return: 0 or negative errno. */
-int domain_new(struct domain **dp, uid_t uid, struct arena *arena, struct loader *loader, struct job_tables *tables,
-               struct metrics *metrics);
+int domain_new(struct domain **dp, uid_t uid, struct arena *arena, struct loader *loader,
+               struct job_tables *tables, struct metrics *metrics);
 /* No client may be left, and no job. */
 struct domain *domain_free(struct domain *d);
 /* Once a second: clocks, retired records, loads that wait for memory. now_ms: monotonic. */

@@ -1,14 +1,15 @@
 /* One load: the jobs that fill one entry of the cache.
  *
- *   data     plan the range's baskets; make ready the edge buffers of those that the range cuts; from these the exact
- *            size; reserve it; decode every whole basket straight into its place, copy the parts of the cut ones.
- *   offsets  the counter's values first (an ordinary column, so others share them), then one job sums them up.
- *   edge     one basket as decompressed, for whoever needs a part of it.
- *   index    what clients see of a tree's index: a copy.
+ *   data     plan the range's baskets; make ready the edge buffers of those that the range cuts;
+ * from these the exact size; reserve it; decode every whole basket straight into its place, copy
+ * the parts of the cut ones. offsets  the counter's values first (an ordinary column, so others
+ * share them), then one job sums them up. edge     one basket as decompressed, for whoever needs a
+ * part of it. index    what clients see of a tree's index: a copy.
  *
- * Each step either goes on at once or is continued by a completion. Sizes are exact before memory is reserved, and
- * memory is reserved before a job writes. The first failure drops the jobs that wait; when the running ones have come
- * back the entry fails as a whole. Jobs never outlive their load, nor the index and the file that it uses.
+ * Each step either goes on at once or is continued by a completion. Sizes are exact before memory
+ * is reserved, and memory is reserved before a job writes. The first failure drops the jobs that
+ * wait; when the running ones have come back the entry fails as a whole. Jobs never outlive their
+ * load, nor the index and the file that it uses.
  */
 #include "load.h"
 
@@ -22,36 +23,36 @@ enum load_plan_state { PLAN_IDLE, PLAN_RUNNING, PLAN_BLOCKED };
 
 /* A basket that the range cuts: its decompressed payload, and where the wanted values lie in it. */
 struct load_edge {
-    struct load *load;              /* borrowed */
-    struct cache_entry *entry;      /* held once it is ready */
-    struct cache_waiter waiter;     /* for the edge buffer */
-    struct want counts;             /* for a basket without an offset table: the counter's offsets over it */
-    bool has_counts;                /* that want is under way */
-    uint64_t basket;                /* in the index */
-    uint64_t cut[2];                /* byte positions of the slice among the values */
+    struct load *load;          /* borrowed */
+    struct cache_entry *entry;  /* held once it is ready */
+    struct cache_waiter waiter; /* for the edge buffer */
+    struct want counts; /* for a basket without an offset table: the counter's offsets over it */
+    bool has_counts;    /* that want is under way */
+    uint64_t basket;    /* in the index */
+    uint64_t cut[2];    /* byte positions of the slice among the values */
 };
 
 struct load {
     struct load *prev, *next;           /* in materialize.hungry */
     struct load *plan_prev, *plan_next; /* in materialize.planning */
     enum load_plan_state plan;
-    struct materialize *m;    /* borrowed */
-    struct cache_entry *entry; /* borrowed; this load makes it */
-    struct sources_tree *tree; /* used */
+    struct materialize *m;            /* borrowed */
+    struct cache_entry *entry;        /* borrowed; this load makes it */
+    struct sources_tree *tree;        /* used */
     const struct tree_column *column; /* of the tree's index */
     uint32_t column_number;
     enum load_kind kind;
-    uint64_t start, stop;      /* entries */
-    uint64_t first, last;      /* baskets of the range; an edge has one */
+    uint64_t start, stop;       /* entries */
+    uint64_t first, last;       /* baskets of the range; an edge has one */
     struct loader_queue *queue; /* borrowed */
     struct loader_group group;
     struct load_edge edges[2];
     unsigned n_edges;
-    struct want counts;        /* LOAD_OFFSETS: the counter's values */
+    struct want counts;               /* LOAD_OFFSETS: the counter's values */
     struct cache_entry *counts_entry; /* held */
-    unsigned n_due;            /* jobs, waiters and wants that will call back */
+    unsigned n_due;                   /* jobs, waiters and wants that will call back */
     bool waits_for_memory, is_hungry;
-    int status;                /* the first failure: a wire error */
+    int status; /* the first failure: a wire error */
     char text[256];
 };
 
@@ -159,7 +160,8 @@ static void load_submit(struct load *l, const struct job *job, loader_done_fn *d
         l->n_due++;
 }
 
-/* What every completion does first. False: the load has failed (maybe by this one) and may be gone. */
+/* What every completion does first. False: the load has failed (maybe by this one) and may be gone.
+ */
 static bool load_job_done(struct load *l, struct job_result *result) {
     l->n_due--;
     sources_count_job(l->m->sources, result);
@@ -172,8 +174,14 @@ static bool load_job_done(struct load *l, struct job_result *result) {
     return false;
 }
 
+/* Bytes of one entry of a flat column, of one (fixed-size) item of a jagged one. */
+static uint64_t entry_bytes(const struct load *l) {
+    return (uint64_t)item_bytes(l->column->item_type) * l->column->n_per_entry;
+}
+
 /* The part of a basket that the range wants, in entries of the basket. */
-static void basket_slice(const struct load *l, const struct tree_basket *b, uint64_t *startp, uint64_t *stopp) {
+static void basket_slice(const struct load *l, const struct tree_basket *b, uint64_t *startp,
+                         uint64_t *stopp) {
     *startp = l->start > b->first_entry ? l->start - b->first_entry : 0;
     *stopp = MIN(l->stop - b->first_entry, b->n_entries);
 }
@@ -210,12 +218,13 @@ static struct job basket_job(const struct load *l, enum job_kind kind, uint64_t 
 
 /* ---- 1. plan ---- */
 
-/* One plan of a column at a time: its job reads the index's baskets of that column, so nobody may write them. */
+/* One plan of a column at a time: its job reads the index's baskets of that column, so nobody may
+ * write them. */
 static bool plan_is_taken(const struct load *l) {
     const struct load *other;
     DL_FOREACH2(l->m->planning, other, plan_next)
-        if (other->plan == PLAN_RUNNING && other->tree == l->tree && other->column == l->column)
-            return true;
+    if (other->plan == PLAN_RUNNING && other->tree == l->tree && other->column == l->column)
+        return true;
     return false;
 }
 
@@ -231,13 +240,15 @@ static struct load *plan_next_blocked(struct materialize *m, const struct source
                                       const struct tree_column *column) {
     struct load *l;
     DL_FOREACH2(m->planning, l, plan_next)
-        if (l->plan == PLAN_BLOCKED && l->tree == tree && l->column == column)
-            return l;
+    if (l->plan == PLAN_BLOCKED && l->tree == tree && l->column == column)
+        return l;
     return NULL;
 }
 
-/* Those who waited for this plan look again at what is left to do, until one of them plans itself. */
-static void plan_wake(struct materialize *m, const struct sources_tree *tree, const struct tree_column *column) {
+/* Those who waited for this plan look again at what is left to do, until one of them plans itself.
+ */
+static void plan_wake(struct materialize *m, const struct sources_tree *tree,
+                      const struct tree_column *column) {
     struct load *l;
     while ((l = plan_next_blocked(m, tree, column)) && !plan_is_taken(l)) {
         plan_set(l, PLAN_IDLE);
@@ -246,35 +257,48 @@ static void plan_wake(struct materialize *m, const struct sources_tree *tree, co
     }
 }
 
-static void on_planned(void *ctx, const struct job *job, struct job_result *result) {
-    struct load *l = ctx;
+/* The last plan job has come back. */
+static void plan_end(struct load *l) {
     struct materialize *m = l->m;
     struct sources_tree *tree = l->tree;
     const struct tree_column *column = l->column;
     plan_set(l, PLAN_IDLE);
     sources_use(tree); /* until the others are awake */
-    if (load_job_done(l, result)) {
-        if (result->n_blob_bytes == job->n_baskets * sizeof(struct tree_basket))
-            memcpy(load_basket(l, job->first_basket), result->blob, result->n_blob_bytes);
-        else
-            load_fail(l, WIRE_E_INTERNAL, "a plan of the wrong size");
-        free(result->blob);
-        if (l->status)
-            load_settle(l);
-        else
-            load_edges(l);
-    }
+    if (l->status)
+        load_settle(l);
+    else
+        load_edges(l);
     plan_wake(m, tree, column);
     sources_unuse(tree);
 }
 
+static void on_planned(void *ctx, const struct job *job, struct job_result *result) {
+    struct load *l = ctx;
+    l->n_due--;
+    sources_count_job(l->m->sources, result);
+    if (result->status)
+        load_fail(l, sources_job_error(result->status), result->error);
+    else if (result->n_blob_bytes != job->n_baskets * sizeof(struct tree_basket))
+        load_fail(l, WIRE_E_INTERNAL, "a plan of the wrong size");
+    else
+        memcpy(load_basket(l, job->first_basket), result->blob, result->n_blob_bytes);
+    free(result->blob);
+    if (l->n_due == 0)
+        plan_end(l);
+}
+
+/* Whole baskets of a flat column have the size that their entries say. */
+static bool needs_plan(const struct load *l, uint64_t i) {
+    const struct tree_basket *b = load_basket(l, i);
+    return !(b->flags & BASKET_PLANNED) &&
+           (l->column->kind == COLUMN_JAGGED || basket_is_cut(l, b));
+}
+
 static void load_plan(struct load *l) {
-    uint64_t first = l->first, last = l->last;
-    while (first < last && load_basket(l, first)->flags & BASKET_PLANNED)
-        first++;
-    while (first < last && load_basket(l, last - 1)->flags & BASKET_PLANNED)
-        last--;
-    if (first == last) {
+    uint64_t i = l->first;
+    while (i < l->last && !needs_plan(l, i))
+        i++;
+    if (i == l->last) {
         load_edges(l);
         return;
     }
@@ -283,11 +307,17 @@ static void load_plan(struct load *l) {
         l->n_due++;
         return;
     }
-    struct job job = basket_job(l, JOB_PLAN, first);
-    job.n_baskets = last - first;
-    job.max_bytes = job.n_baskets * sizeof(struct tree_basket);
-    load_submit(l, &job, on_planned, l);
-    if (!l->status)
+    for (; i < l->last && !l->status; i++) {
+        struct job job = basket_job(l, JOB_PLAN, i);
+        while (i + 1 < l->last && needs_plan(l, i + 1))
+            i++;
+        job.n_baskets = i + 1 - job.first_basket;
+        job.max_bytes = job.n_baskets * sizeof(struct tree_basket);
+        load_submit(l, &job, on_planned, l);
+        while (i + 1 < l->last && !needs_plan(l, i + 1))
+            i++;
+    }
+    if (l->n_due)
         plan_set(l, PLAN_RUNNING);
     load_settle(l);
 }
@@ -320,8 +350,9 @@ static void on_counts(struct want *w, struct cache_entry *e, int status, const c
     if (status) {
         load_fail(l, status, text);
     } else {
-        const int64_t *offsets = (const int64_t *)(arena_base(cache_arena(l->m->cache)) + e->offset);
-        uint64_t start, stop, item = (uint64_t)item_bytes(l->column->item_type) * l->column->n_per_entry;
+        const int64_t *offsets =
+            (const int64_t *)(arena_base(cache_arena(l->m->cache)) + e->offset);
+        uint64_t start, stop, item = entry_bytes(l);
         basket_slice(l, b, &start, &stop);
         if (e->n_bytes != (b->n_entries + 1ull) * sizeof(int64_t) ||
             MUL_OVERFLOW((uint64_t)offsets[start], item, &edge->cut[0]) ||
@@ -368,7 +399,7 @@ static bool edge_is_embedded(const struct load_edge *edge) {
 static void edge_cut(struct load_edge *edge) {
     struct load *l = edge->load;
     const struct tree_basket *b = load_basket(l, edge->basket);
-    uint64_t start, stop, item = (uint64_t)item_bytes(l->column->item_type) * l->column->n_per_entry;
+    uint64_t start, stop, item = entry_bytes(l);
     if (l->column->kind == COLUMN_FLAT) {
         basket_slice(l, b, &start, &stop);
         edge->cut[0] = start * item;
@@ -414,8 +445,8 @@ static int edge_key(const struct load *l, uint64_t basket, char *key) {
     return key_print(key, &k);
 }
 
-static struct load *load_new(struct materialize *m, struct cache_entry *e, struct sources_tree *tree,
-                             struct loader_queue *queue) {
+static struct load *load_new(struct materialize *m, struct cache_entry *e,
+                             struct sources_tree *tree, struct loader_queue *queue) {
     struct load *l = calloc(1, sizeof(*l));
     if (!l)
         return NULL;
@@ -430,7 +461,8 @@ static struct load *load_new(struct materialize *m, struct cache_entry *e, struc
     return l;
 }
 
-static int load_begin_edge(struct cache_entry **ep, struct load *parent, uint64_t basket, struct str key) {
+static int load_begin_edge(struct cache_entry **ep, struct load *parent, uint64_t basket,
+                           struct str key) {
     if (cache_begin(parent->m->cache, ep, key, KEY_EDGE, parent->tree->file->source_id, true))
         return -1;
     struct load *l = load_new(parent->m, *ep, parent->tree, parent->queue);
@@ -516,8 +548,11 @@ static struct load_edge *load_edge_of(struct load *l, uint64_t basket) {
 /* Value bytes of a basket that the range wants, [*startp, *stopp). */
 static void basket_values(struct load *l, uint64_t i, uint64_t *startp, uint64_t *stopp) {
     const struct load_edge *edge = load_edge_of(l, i);
+    const struct tree_basket *b = load_basket(l, i);
     *startp = edge ? edge->cut[0] : 0;
-    *stopp = edge ? edge->cut[1] : load_basket(l, i)->border_bytes;
+    *stopp = edge                             ? edge->cut[1]
+             : l->column->kind == COLUMN_FLAT ? b->n_entries * entry_bytes(l)
+                                              : b->border_bytes;
 }
 
 /* The exact size of the buffer. False: it makes no sense. */
@@ -525,12 +560,11 @@ static bool load_size(struct load *l, uint64_t *n_bytesp) {
     uint64_t n = 0, start, stop;
     for (uint64_t i = l->first; i < l->last; i++) {
         basket_values(l, i, &start, &stop);
-        if (start > stop || stop > load_basket(l, i)->border_bytes || ADD_OVERFLOW(n, stop - start, &n))
+        if (start > stop || ADD_OVERFLOW(n, stop - start, &n))
             return false;
     }
-    uint64_t expected = (l->stop - l->start) * l->column->n_per_entry * item_bytes(l->column->item_type);
     *n_bytesp = n;
-    return l->column->kind != COLUMN_FLAT || n == expected;
+    return l->column->kind != COLUMN_FLAT || n == (l->stop - l->start) * entry_bytes(l);
 }
 
 static void on_room(struct cache_entry *e, int status) {
@@ -703,8 +737,8 @@ int load_begin(struct cache_entry **ep, struct materialize *m, const struct colu
     return 0;
 }
 
-int load_begin_index(struct cache_entry **ep, struct materialize *m, struct sources_tree *tree, struct str key,
-                     char *text) {
+int load_begin_index(struct cache_entry **ep, struct materialize *m, struct sources_tree *tree,
+                     struct str key, char *text) {
     struct cache_entry *e;
     if (cache_begin(m->cache, &e, key, KEY_INDEX, tree->file->source_id, true)) {
         snprintf(text, 256, "no room in the record table");

@@ -3,10 +3,11 @@
  * A want goes through these steps, each of which may be over at once:
  *   1. the cache has the key: ready, or loading (join its waiters).
  *   2. the tree's index is here, or it is made (once for all who ask).
- *   3. the key becomes canonical: entries and branch exist, offsets of a jagged branch are those of its counter.
+ *   3. the key becomes canonical: entries and branch exist, offsets of a jagged branch are those of
+ * its counter.
  *   4. the cache has the canonical key, or a load begins (load.c) and the want joins its waiters.
- * Whatever the outcome, it is told once. The first want of a buffer starts its jobs, all others wait for the same
- * ones; a demand that joins a background load takes it along to the front.
+ * Whatever the outcome, it is told once. The first want of a buffer starts its jobs, all others
+ * wait for the same ones; a demand that joins a background load takes it along to the front.
  */
 #include "materialize.h"
 
@@ -19,7 +20,8 @@
 
 /* ---- what a key means ---- */
 
-static int find_file(struct materialize *m, struct sources_file **fp, uint64_t source_id, char *text) {
+static int find_file(struct materialize *m, struct sources_file **fp, uint64_t source_id,
+                     char *text) {
     *fp = sources_find(m->sources, source_id);
     if (*fp)
         return 0;
@@ -29,7 +31,8 @@ static int find_file(struct materialize *m, struct sources_file **fp, uint64_t s
     return was_known ? -WIRE_E_NEED_FD : -WIRE_E_NO_SOURCE;
 }
 
-static int check_range(const struct column_place *p, const char *name, uint64_t n_entries, char *text) {
+static int check_range(const struct column_place *p, const char *name, uint64_t n_entries,
+                       char *text) {
     if (p->start <= p->stop && p->stop <= n_entries)
         return 0;
     snprintf(text, 256, "entries %llu to %llu of %s: it has %llu", (unsigned long long)p->start,
@@ -43,7 +46,8 @@ static int find_column(struct column_place *p, const struct key *k, char *text) 
     const struct tree_column *columns = tree_index_columns(x);
     int64_t i = tree_index_find(x, k->name);
     if (i < 0) {
-        snprintf(text, 256, "%s has no branch %.*s", p->tree->path, (int)MIN(k->name.len, 200), k->name.ptr);
+        snprintf(text, 256, "%s has no branch %.*s", p->tree->path, (int)MIN(k->name.len, 200),
+                 k->name.ptr);
         return -WIRE_E_NO_COLUMN;
     }
     const struct tree_column *c = &columns[i];
@@ -66,8 +70,8 @@ static int find_column(struct column_place *p, const struct key *k, char *text) 
     return check_range(p, name, MIN(c->n_entries, x->n_entries), text);
 }
 
-int materialize_resolve(struct materialize *m, struct column_place *out, struct str key, struct sources_waiter *w,
-                        char *text) {
+int materialize_resolve(struct materialize *m, struct column_place *out, struct str key,
+                        struct sources_waiter *w, char *text) {
     struct key_scratch scratch;
     struct key k;
     struct sources_file *file;
@@ -92,7 +96,8 @@ int materialize_resolve(struct materialize *m, struct column_place *out, struct 
     if (rc)
         return rc;
     const struct tree_index *x = out->tree->index;
-    const char *tree = tree_index_string(x, x->path), *name = tree_index_string(x, out->column->name);
+    const char *tree = tree_index_string(x, x->path),
+               *name = tree_index_string(x, out->column->name);
     k.tree = (struct str){tree, (uint32_t)strlen(tree)};
     k.name = (struct str){name, (uint32_t)strlen(name)};
     if (key_print(out->key, &k) < 0) {
@@ -110,7 +115,8 @@ static void want_finish(struct want *w, struct cache_entry *e, int status, const
     w->on_done(w, e, status, text);
 }
 
-static void on_entry_done(struct cache_waiter *cw, struct cache_entry *e, int status, const char *text) {
+static void on_entry_done(struct cache_waiter *cw, struct cache_entry *e, int status,
+                          const char *text) {
     want_finish(CONTAINER_OF(cw, struct want, cache_waiter), e, status, text);
 }
 
@@ -152,7 +158,8 @@ static void want_resolve(struct want *w) {
     int rc = materialize_resolve(m, &place, key, &w->sources_waiter, text);
     if (rc > 0)
         return;
-    if (rc == 0 && want_join(w, cache_find(m->cache, (struct str){place.key, (uint32_t)strlen(place.key)})))
+    if (rc == 0 &&
+        want_join(w, cache_find(m->cache, (struct str){place.key, (uint32_t)strlen(place.key)})))
         return;
     if (rc == 0)
         rc = load_begin(&e, m, &place, w->queue, w->waits_for_memory, text);

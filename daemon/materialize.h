@@ -1,7 +1,7 @@
 /* From a key to a ready buffer: find it, join its load, or begin one.
  *
- * Whoever wants a buffer embeds a `struct want`. A request wants to grant, a prefetch scope wants it to be there, a
- * load may want the column that it depends on. Loop thread only.
+ * Whoever wants a buffer embeds a `struct want`. A request wants to grant, a prefetch scope wants
+ * it to be there, a load may want the column that it depends on. Loop thread only.
  */
 #ifndef BUFFERD_MATERIALIZE_H
 #define BUFFERD_MATERIALIZE_H
@@ -32,7 +32,8 @@ struct want {
     bool waits_for_memory;      /* else no memory is an error */
     bool has_begun;             /* it began the load itself */
     bool has_joined;            /* it waited for another's */
-    /* Once, maybe before want_start() returns: status 0 and a ready entry (hold it to keep it), or a wire error. */
+    /* Once, maybe before want_start() returns: status 0 and a ready entry (hold it to keep it), or
+     * a wire error. */
     void (*on_done)(struct want *w, struct cache_entry *entry, int status, const char *text);
 };
 
@@ -51,13 +52,14 @@ struct column_place {
     char key[WIRE_MAX_KEY_BYTES + 1]; /* canonical: offsets belong to the counter */
 };
 
-/* Resolve the text of a key. `w` may be NULL: then an index that has to be made first is WIRE_E_ABSENT.
- * Return: 0, 1 (w will be called; ask again then), or a negative wire error with `text` (256 bytes). */
-int materialize_resolve(struct materialize *m, struct column_place *out, struct str key, struct sources_waiter *w,
-                        char *text);
+/* Resolve the text of a key. `w` may be NULL: then an index that has to be made first is
+ * WIRE_E_ABSENT. Return: 0, 1 (w will be called; ask again then), or a negative wire error with
+ * `text` (256 bytes). */
+int materialize_resolve(struct materialize *m, struct column_place *out, struct str key,
+                        struct sources_waiter *w, char *text);
 
-/* Publish a tree's index for clients. Return: 0 (*ep is ready), 1 (the waiter will be called), or a negative wire
- * error with `text`. */
+/* Publish a tree's index for clients. Return: 0 (*ep is ready), 1 (the waiter will be called), or a
+ * negative wire error with `text`. */
 int materialize_index(struct materialize *m, struct cache_entry **ep, struct sources_tree *tree,
                       struct cache_waiter *w, char *text);
 

@@ -1,9 +1,10 @@
 /* Prefetch scopes: buffers that a session wants to be there, in its order, in the background.
  *
- * A scope has a queue of its own in the loader, which bounds the workers that it holds and takes its turn with other
- * scopes after every demand. Only a window of its buffers loads at a time, so that what comes first is done first. A
- * buffer that is ready is not held: the scope makes, it does not keep. A key that fails is noted and the scope goes on.
- * A finished scope stays until the session ends or too many came after it, so that its status can be asked for.
+ * A scope has a queue of its own in the loader, which bounds the workers that it holds and takes
+ * its turn with other scopes after every demand. Only a window of its buffers loads at a time, so
+ * that what comes first is done first. A buffer that is ready is not held: the scope makes, it does
+ * not keep. A key that fails is noted and the scope goes on. A finished scope stays until the
+ * session ends or too many came after it, so that its status can be asked for.
  */
 #include "client.h"
 
@@ -97,7 +98,7 @@ static void on_prefetched(struct want *w, struct cache_entry *e, int status, con
     item_end(item, status, text);
     struct scope_wait *wait;
     DL_FOREACH(s->waits, wait)
-        wait->pending.n_done = s->n_ready + s->n_failed;
+    wait->pending.n_done = s->n_ready + s->n_failed;
     scope_step(s);
 }
 
@@ -161,10 +162,10 @@ static bool make_room(struct client *c) {
     if (c->n_scopes < WIRE_MAX_SCOPES)
         return true;
     DL_FOREACH(c->scopes, s)
-        if (scope_is_finished(s)) {
-            scope_free(s);
-            return true;
-        }
+    if (scope_is_finished(s)) {
+        scope_free(s);
+        return true;
+    }
     return false;
 }
 
@@ -199,7 +200,8 @@ fail:
 int handle_prefetch(struct client *c, uint64_t id, const void *body, int fd) {
     const struct msg_prefetch *m = body;
     if (m->n_keys > WIRE_MAX_MATERIALIZE || !make_room(c)) {
-        client_fail(c, id, WIRE_E_LIMIT, "too many keys in one scope, or too many scopes that still load");
+        client_fail(c, id, WIRE_E_LIMIT,
+                    "too many keys in one scope, or too many scopes that still load");
         return 0;
     }
     struct prefetch_scope *s = scope_new(c, m);
@@ -235,8 +237,8 @@ int handle_scope(struct client *c, uint64_t id, const void *body, int fd) {
     const struct msg_scope *m = body;
     struct prefetch_scope *s;
     DL_FOREACH(c->scopes, s)
-        if (s->number == m->scope)
-            break;
+    if (s->number == m->scope)
+        break;
     if (!s) {
         client_fail(c, id, WIRE_E_ABSENT, "no such prefetch scope");
         return 0;

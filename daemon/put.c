@@ -1,9 +1,10 @@
 /* put: arrays that clients made.
  *
- * The client writes a piece into its staging file and names it; a worker copies it to its place in the arena. The first
- * piece reserves the whole array, the last one publishes it. Whose put of a derived key begins first wins: a second one
- * waits for that array and is granted it in place of its own. Only a named array can be replaced: the new one is found
- * by nobody until it is whole, then takes the name over.
+ * The client writes a piece into its staging file and names it; a worker copies it to its place in
+ * the arena. The first piece reserves the whole array, the last one publishes it. Whose put of a
+ * derived key begins first wins: a second one waits for that array and is granted it in place of
+ * its own. Only a named array can be replaced: the new one is found by nobody until it is whole,
+ * then takes the name over.
  */
 #include "client.h"
 
@@ -11,13 +12,13 @@
 #include <string.h>
 
 struct put {
-    struct pending pending; /* of the piece at work */
-    struct put *prev, *next; /* in client.puts, between pieces and while one is at work */
-    struct client *client;   /* borrowed; NULL: it has gone, free this when nothing is due */
-    struct domain *domain;   /* borrowed */
-    struct cache_entry *entry; /* borrowed; loading, made by this put */
+    struct pending pending;     /* of the piece at work */
+    struct put *prev, *next;    /* in client.puts, between pieces and while one is at work */
+    struct client *client;      /* borrowed; NULL: it has gone, free this when nothing is due */
+    struct domain *domain;      /* borrowed */
+    struct cache_entry *entry;  /* borrowed; loading, made by this put */
     struct cache_waiter waiter; /* for another's put of the key */
-    struct staging *staging;   /* a use, while a job runs */
+    struct staging *staging;    /* a use, while a job runs */
     struct loader_group group;
     bool is_populating, is_running;
     uint64_t total_bytes, at, n_bytes, staging_off; /* of the piece */
@@ -91,7 +92,8 @@ static void on_copied(void *ctx, const struct job *job, struct job_result *resul
     staging_unuse(p->staging, p->domain);
     p->staging = NULL;
     if (!p->client || result->status) {
-        put_abort(p, result->status ? sources_job_error(result->status) : WIRE_E_CANCELLED, result->error);
+        put_abort(p, result->status ? sources_job_error(result->status) : WIRE_E_CANCELLED,
+                  result->error);
         return;
     }
     p->at += p->n_bytes;
@@ -152,13 +154,15 @@ void put_drop_all(struct client *c) {
 
 /* ---- requests ---- */
 
-static void on_other_put(struct cache_waiter *w, struct cache_entry *e, int status, const char *text) {
+static void on_other_put(struct cache_waiter *w, struct cache_entry *e, int status,
+                         const char *text) {
     struct put *p = CONTAINER_OF(w, struct put, waiter);
     struct client *c = p->client;
     uint64_t id = p->pending.id;
     if (status) {
         pending_end(&p->pending);
-        client_fail(c, id, WIRE_E_BUSY, "another client began to put this key and failed: put it again");
+        client_fail(c, id, WIRE_E_BUSY,
+                    "another client began to put this key and failed: put it again");
     } else {
         put_reply(p, e, true);
     }
@@ -171,9 +175,11 @@ static const char *put_is_wrong(const struct client *c, const struct msg_put *m)
     uint64_t end;
     if (item == 0 || m->total_bytes % item)
         return "the size is no multiple of the item's";
-    if (ADD_OVERFLOW(m->at, m->n_bytes, &end) || end > m->total_bytes || (m->n_bytes == 0 && m->total_bytes))
+    if (ADD_OVERFLOW(m->at, m->n_bytes, &end) || end > m->total_bytes ||
+        (m->n_bytes == 0 && m->total_bytes))
         return "the piece lies outside of the array";
-    if (m->n_bytes && (!c->staging || !range_is_inside(m->staging_off, m->n_bytes, DOMAIN_STAGING_BYTES)))
+    if (m->n_bytes &&
+        (!c->staging || !range_is_inside(m->staging_off, m->n_bytes, DOMAIN_STAGING_BYTES)))
         return "the piece lies outside of the staging file";
     return NULL;
 }
@@ -181,8 +187,8 @@ static const char *put_is_wrong(const struct client *c, const struct msg_put *m)
 static struct put *put_find(struct client *c, struct str key) {
     struct put *p;
     DL_FOREACH(c->puts, p)
-        if (p->entry->key_bytes == key.len && memcmp(p->entry->key, key.ptr, key.len) == 0)
-            return p;
+    if (p->entry->key_bytes == key.len && memcmp(p->entry->key, key.ptr, key.len) == 0)
+        return p;
     return NULL;
 }
 
@@ -211,7 +217,8 @@ static void put_second(struct client *c, uint64_t id, struct cache_entry *e) {
     }
 }
 
-static void put_first(struct client *c, uint64_t id, const struct msg_put *m, const struct key *k, bool is_listed) {
+static void put_first(struct client *c, uint64_t id, const struct msg_put *m, const struct key *k,
+                      bool is_listed) {
     struct cache_entry *e;
     struct domain *d = c->context->domain;
     char why[256] = "no memory";
@@ -261,7 +268,8 @@ int handle_put(struct client *c, uint64_t id, const void *body, int fd) {
     struct key_scratch scratch;
     struct key k;
     const char *wrong = put_is_wrong(c, m);
-    if (wrong || key_parse(&k, &scratch, m->key) || (k.kind != KEY_DERIVED && k.kind != KEY_NAMED)) {
+    if (wrong || key_parse(&k, &scratch, m->key) ||
+        (k.kind != KEY_DERIVED && k.kind != KEY_NAMED)) {
         client_fail(c, id, wrong ? WIRE_E_PROTOCOL : WIRE_E_BAD_KEY, wrong);
         return 0;
     }

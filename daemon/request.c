@@ -1,9 +1,10 @@
 /* Operations: one decoded request -> handler -> reply.
  *
- * A client says hello first; everything else before that closes the connection. Every request may acknowledge grants,
- * which is done before its handler runs. A handler answers at once, or links a `struct pending` and answers later; no
- * request is ever without an answer while its connection lives. What a connection holds hangs from its struct client,
- * and goes when that goes: scopes and waiting requests first, then grants, open files and the pin table.
+ * A client says hello first; everything else before that closes the connection. Every request may
+ * acknowledge grants, which is done before its handler runs. A handler answers at once, or links a
+ * `struct pending` and answers later; no request is ever without an answer while its connection
+ * lives. What a connection holds hangs from its struct client, and goes when that goes: scopes and
+ * waiting requests first, then grants, open files and the pin table.
  */
 #include "request.h"
 
@@ -124,9 +125,10 @@ static int handle_hello(struct client *c, uint64_t id, const void *body, int fd)
     struct domain *d = c->context->domain;
     char text[128];
     if (c->has_greeted || hello->version != WIRE_VERSION) {
-        snprintf(text, sizeof(text), "this daemon (%s) speaks version %d, the client %llu", BUFFERD_RELEASE,
-                 WIRE_VERSION, (unsigned long long)hello->version);
-        client_fail(c, id, c->has_greeted ? WIRE_E_PROTOCOL : WIRE_E_VERSION, c->has_greeted ? "hello twice" : text);
+        snprintf(text, sizeof(text), "this daemon (%s) speaks version %d, the client %llu",
+                 BUFFERD_RELEASE, WIRE_VERSION, (unsigned long long)hello->version);
+        client_fail(c, id, c->has_greeted ? WIRE_E_PROTOCOL : WIRE_E_VERSION,
+                    c->has_greeted ? "hello twice" : text);
         return -EPROTO;
     }
     if (pin_table_new(&c->pins, &d->records)) {
@@ -136,7 +138,8 @@ static int handle_hello(struct client *c, uint64_t id, const void *body, int fd)
     c->has_greeted = true;
     copy_name(c->name, sizeof(c->name), hello->client);
     log_write(c->context->log, LOG_INFO, "session-open", "session=%llu uid=%u pid=%d client=%s",
-              (unsigned long long)c->peer.session, (unsigned)c->peer.uid, (int)c->peer.pid, c->name);
+              (unsigned long long)c->peer.session, (unsigned)c->peer.uid, (int)c->peer.pid,
+              c->name);
     const struct msg_hello_reply reply = {
         .version = WIRE_VERSION,
         .daemon = {BUFFERD_RELEASE, sizeof(BUFFERD_RELEASE) - 1},
@@ -200,22 +203,14 @@ static void set_time(struct request_context *c) {
 }
 
 static handler_fn *const handlers[WIRE_N_OPS] = {
-    [WIRE_OP_HELLO] = handle_hello,
-    [WIRE_OP_MAP] = handle_map,
-    [WIRE_OP_OPEN] = handle_open,
-    [WIRE_OP_TREES] = handle_trees,
-    [WIRE_OP_DESCRIBE] = handle_describe,
-    [WIRE_OP_MATERIALIZE] = handle_materialize,
-    [WIRE_OP_GET] = handle_get,
-    [WIRE_OP_PREFETCH] = handle_prefetch,
-    [WIRE_OP_SCOPE] = handle_scope,
-    [WIRE_OP_CLEAR] = handle_clear,
-    [WIRE_OP_PUT] = handle_put,
-    [WIRE_OP_LS] = handle_ls,
-    [WIRE_OP_STATUS] = handle_status,
-    [WIRE_OP_EVICT] = handle_evict,
-    [WIRE_OP_TRIM] = handle_trim,
-    [WIRE_OP_RELEASED] = handle_released,
+    [WIRE_OP_HELLO] = handle_hello,       [WIRE_OP_MAP] = handle_map,
+    [WIRE_OP_OPEN] = handle_open,         [WIRE_OP_TREES] = handle_trees,
+    [WIRE_OP_DESCRIBE] = handle_describe, [WIRE_OP_MATERIALIZE] = handle_materialize,
+    [WIRE_OP_GET] = handle_get,           [WIRE_OP_PREFETCH] = handle_prefetch,
+    [WIRE_OP_SCOPE] = handle_scope,       [WIRE_OP_CLEAR] = handle_clear,
+    [WIRE_OP_PUT] = handle_put,           [WIRE_OP_LS] = handle_ls,
+    [WIRE_OP_STATUS] = handle_status,     [WIRE_OP_EVICT] = handle_evict,
+    [WIRE_OP_TRIM] = handle_trim,         [WIRE_OP_RELEASED] = handle_released,
 };
 
 static bool is_notification(unsigned op) {
@@ -236,7 +231,8 @@ static int dispatch(struct client *c, const struct message *m, int fd) {
     }
     c->context->metrics->requests++;
     if (m->op != WIRE_OP_HELLO && wants_reply)
-        grants_acknowledge(c, *(const uint64_t *)m->body); /* every request's first field is `ack` */
+        grants_acknowledge(c,
+                           *(const uint64_t *)m->body); /* every request's first field is `ack` */
     return handlers[m->op](c, m->id, m->body, fd);
 }
 
@@ -326,15 +322,16 @@ static void tell_progress(struct pending *p, uint64_t now_ms) {
     const struct msg_progress progress = {.id = p->id, .n_done = p->n_done, .n_total = p->n_total};
     struct frame_bytes frame = {0};
     p->told_ms = now_ms;
-    client_send(p->client, message_encode_notification(&frame, WIRE_OP_PROGRESS, &progress), &frame, -1);
+    client_send(p->client, message_encode_notification(&frame, WIRE_OP_PROGRESS, &progress), &frame,
+                -1);
 }
 
 void client_tick(struct client *c, uint64_t tick_ms) {
     uint64_t now_ms = MAX(tick_ms, c->context->now_ms);
     struct pending *p, *next;
     DL_FOREACH_SAFE(c->pending, p, next)
-        if (now_ms - p->told_ms >= WIRE_PROGRESS_MS / 2)
-            tell_progress(p, now_ms);
+    if (now_ms - p->told_ms >= WIRE_PROGRESS_MS / 2)
+        tell_progress(p, now_ms);
     while (c->grants && c->grants->expires_ms <= now_ms) {
         c->context->metrics->grants_expired++;
         grants_acknowledge(c, c->grants->number);

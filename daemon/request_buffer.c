@@ -1,9 +1,10 @@
 /* Handlers of buffers: materialize, get, clear, released.
  *
- * A materialize is as many wants as it has keys. What becomes ready is held at once, so that a later key of the same
- * request cannot push an earlier one out; a key for which there is no memory then is answered `full`. A request that
- * waits for memory holds nothing meanwhile (two of them could wait for each other for ever): what was ready and has gone
- * again when the last one comes is answered `full` too, and the client asks again.
+ * A materialize is as many wants as it has keys. What becomes ready is held at once, so that a
+ * later key of the same request cannot push an earlier one out; a key for which there is no memory
+ * then is answered `full`. A request that waits for memory holds nothing meanwhile (two of them
+ * could wait for each other for ever): what was ready and has gone again when the last one comes is
+ * answered `full` too, and the client asks again.
  */
 #include "client.h"
 
@@ -137,7 +138,8 @@ int handle_materialize(struct client *c, uint64_t id, const void *body, int fd) 
     if (!r)
         return 0;
     r->waits_for_memory = keys->flags & WIRE_MATERIALIZE_WAIT;
-    /* One more than there are keys, so that the request does not end before the last want has begun. */
+    /* One more than there are keys, so that the request does not end before the last want has
+     * begun. */
     pending_begin(&r->pending, c, id, WIRE_OP_MATERIALIZE, keys->n_keys + 1ull, drop_buffers);
     for (uint32_t i = 0; i < keys->n_keys; i++) {
         struct buffer_want *item = &r->items[i];

@@ -1,7 +1,8 @@
 /* Handlers of files and trees: open, trees, describe.
  *
- * A session has a file open once, however often it opens it; that is what "another session has this source open" means
- * for clear. A listing is read anew for every page: it is short work, and nothing has to be kept between pages.
+ * A session has a file open once, however often it opens it; that is what "another session has this
+ * source open" means for clear. A listing is read anew for every page: it is short work, and
+ * nothing has to be kept between pages.
  */
 #include "client.h"
 
@@ -111,7 +112,8 @@ int handle_open(struct client *c, uint64_t id, const void *body, int fd) {
         return 0;
     }
     r->sources_waiter.on_done = on_open_done;
-    int rc = sources_open(c->context->domain->sources, &r->file, own, label, &r->sources_waiter, text);
+    int rc =
+        sources_open(c->context->domain->sources, &r->file, own, label, &r->sources_waiter, text);
     if (rc > 0) {
         pending_begin(&r->pending, c, id, WIRE_OP_OPEN, 1, drop_open);
         return 0;
@@ -126,14 +128,16 @@ int handle_open(struct client *c, uint64_t id, const void *body, int fd) {
 
 /* ---- trees ---- */
 
-static void reply_trees(struct client *c, uint64_t id, uint64_t cursor, const void *blob, uint64_t n_bytes) {
+static void reply_trees(struct client *c, uint64_t id, uint64_t cursor, const void *blob,
+                        uint64_t n_bytes) {
     const char *base = blob;
     uint64_t n = *(const uint64_t *)blob;
     const struct source_tree *trees = (const struct source_tree *)(base + sizeof(uint64_t));
     uint64_t first = MIN(cursor, n), last = MIN(first + WIRE_PAGE_ITEMS, n);
     struct msg_tree items[WIRE_PAGE_ITEMS];
     for (uint64_t i = first; i < last; i++) {
-        const char *path = base + trees[i].path, *class_name = base + trees[i].class_name, *title = base + trees[i].title;
+        const char *path = base + trees[i].path, *class_name = base + trees[i].class_name,
+                   *title = base + trees[i].title;
         items[i - first] = (struct msg_tree){
             .path = {path, (uint32_t)strnlen(path, WIRE_MAX_NAME_BYTES)},
             .class_name = {class_name, (uint32_t)strnlen(class_name, 256)},
@@ -175,7 +179,8 @@ static struct sources_file *find_file(struct client *c, uint64_t id, uint64_t so
     struct sources_file *file = sources_find(s, source_id);
     if (file && client_file_find(c, file) && file->source)
         return file;
-    client_fail(c, id, file || sources_was_known(s, source_id) ? WIRE_E_NEED_FD : WIRE_E_NO_SOURCE, NULL);
+    client_fail(c, id, file || sources_was_known(s, source_id) ? WIRE_E_NEED_FD : WIRE_E_NO_SOURCE,
+                NULL);
     return NULL;
 }
 
@@ -210,7 +215,8 @@ static void drop_describe(struct pending *p) {
 
 static void describe_step(struct file_request *r);
 
-static void describe_end(struct file_request *r, struct cache_entry *e, int status, const char *text) {
+static void describe_end(struct file_request *r, struct cache_entry *e, int status,
+                         const char *text) {
     struct client *c = r->pending.client;
     struct grant *grant = status ? NULL : grant_new(c, 1);
     pending_end(&r->pending);
@@ -236,7 +242,8 @@ static void on_tree_done(struct sources_waiter *w, int status, const char *text)
         describe_step(r);
 }
 
-static void on_index_done(struct cache_waiter *w, struct cache_entry *e, int status, const char *text) {
+static void on_index_done(struct cache_waiter *w, struct cache_entry *e, int status,
+                          const char *text) {
     describe_end(CONTAINER_OF(w, struct file_request, cache_waiter), e, status, text);
 }
 

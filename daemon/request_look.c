@@ -75,7 +75,8 @@ static struct str str_of(const char *text) {
 }
 
 static void add_number(struct figures *f, const char *name, const char *unit, uint64_t value) {
-    f->items[f->n++] = (struct msg_status_item){.name = str_of(name), .unit = str_of(unit), .value = value};
+    f->items[f->n++] =
+        (struct msg_status_item){.name = str_of(name), .unit = str_of(unit), .value = value};
 }
 
 static void add_text(struct figures *f, const char *name, const char *text) {

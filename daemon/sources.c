@@ -1,12 +1,14 @@
 /* The files of a domain.
  *
- * A descriptor proves that its sender may read the file, and its stat says which file it is: device, inode, birth,
- * size and both times. The same identity is the same source_id, so that processes share; any other state of the file
- * is another source, with an id that was never used before. A name is kept for people and never opened.
+ * A descriptor proves that its sender may read the file, and its stat says which file it is:
+ * device, inode, birth, size and both times. The same identity is the same source_id, so that
+ * processes share; any other state of the file is another source, with an id that was never used
+ * before. A name is kept for people and never opened.
  *
- * Opening and describing are jobs, done once for all who ask meanwhile. A tree's index lives here on the heap: the
- * daemon follows its offsets, so it must be where no client can reach. What clients map is a copy in the arena, which
- * materialize.c publishes. Paths without a cycle are aliases of the tree that they led to.
+ * Opening and describing are jobs, done once for all who ask meanwhile. A tree's index lives here
+ * on the heap: the daemon follows its offsets, so it must be where no client can reach. What
+ * clients map is a copy in the arena, which materialize.c publishes. Paths without a cycle are
+ * aliases of the tree that they led to.
  */
 #include "sources.h"
 
@@ -17,7 +19,7 @@
 
 #include "metrics.h"
 
-#define YOUNG_NS 20000000ll       /* a few ticks of a coarse clock */
+#define YOUNG_NS 20000000ll          /* a few ticks of a coarse clock */
 #define YOUNG_COARSE_NS 2000000000ll /* file systems that keep whole seconds */
 
 struct sources {
@@ -31,8 +33,8 @@ struct sources {
     uint64_t next_id, n_files, n_open, index_bytes, max_index_bytes;
 };
 
-int sources_new(struct sources **sp, struct loader *loader, struct job_tables *tables, struct metrics *metrics,
-                uint64_t max_index_bytes) {
+int sources_new(struct sources **sp, struct loader *loader, struct job_tables *tables,
+                struct metrics *metrics, uint64_t max_index_bytes) {
     struct sources *s = calloc(1, sizeof(*s));
     if (!s)
         return -ENOMEM;
@@ -125,8 +127,8 @@ static void tree_free(struct sources_tree *t) {
 static struct sources_tree *tree_find(struct sources_file *f, struct str path) {
     struct sources_tree *t;
     DL_FOREACH(f->trees, t)
-        if (strlen(t->path) == path.len && memcmp(t->path, path.ptr, path.len) == 0)
-            return t;
+    if (strlen(t->path) == path.len && memcmp(t->path, path.ptr, path.len) == 0)
+        return t;
     return NULL;
 }
 
@@ -150,11 +152,11 @@ static void trim_indexes(struct sources *s, const struct sources_tree *keep) {
             return;
         bool is_used = false;
         DL_FOREACH(f->trees, t)
-            is_used |= t == keep || t->n_uses || !t->index || t->waiters;
+        is_used |= t == keep || t->n_uses || !t->index || t->waiters;
         if (is_used || f->n_uses)
             continue;
         DL_FOREACH_SAFE(f->trees, t, next)
-            tree_free(t);
+        tree_free(t);
     }
 }
 
@@ -178,7 +180,8 @@ static int tree_set_index(struct sources_tree *t, struct tree_index *index) {
     return 0;
 }
 
-/* The index that a job made for `t`, which may be another path of a tree that is here. Takes the index over. */
+/* The index that a job made for `t`, which may be another path of a tree that is here. Takes the
+ * index over. */
 static int tree_settle(struct sources_tree *t, struct tree_index *index) {
     const char *path = tree_index_string(index, index->path);
     struct str canonical = {path, (uint32_t)strlen(path)};
@@ -210,7 +213,8 @@ static void on_described(void *ctx, const struct job *job, struct job_result *re
     int status = sources_job_error(result->status);
     if (!status && !tree_index_check(result->blob, result->n_blob_bytes)) {
         status = WIRE_E_INTERNAL;
-        snprintf(result->error, sizeof(result->error), "the index of %s is not consistent", t->path);
+        snprintf(result->error, sizeof(result->error), "the index of %s is not consistent",
+                 t->path);
     }
     if (!status)
         status = tree_settle(t, result->blob);
@@ -229,8 +233,8 @@ static void on_described(void *ctx, const struct job *job, struct job_result *re
     answer(&waiters, status, result->error);
 }
 
-int sources_describe(struct sources_file *f, struct sources_tree **treep, struct str path, struct sources_waiter *w,
-                     char *text) {
+int sources_describe(struct sources_file *f, struct sources_tree **treep, struct str path,
+                     struct sources_waiter *w, char *text) {
     struct sources_tree *t = tree_find(f, path);
     if (t && t->index) {
         *treep = t->same;
@@ -305,7 +309,7 @@ static void file_free(struct sources_file *f) {
     struct sources *s = f->sources;
     struct sources_tree *t, *next;
     DL_FOREACH_SAFE(f->trees, t, next)
-        tree_free(t);
+    tree_free(t);
     file_close(f);
     free(s->tables->trees[f->number]);
     s->tables->trees[f->number] = NULL;
@@ -320,12 +324,13 @@ static void file_free(struct sources_file *f) {
 static struct sources_file *file_find(struct sources *s, const struct io_identity *id) {
     struct sources_file *f;
     DL_FOREACH(s->files, f)
-        if (!f->is_young && io_identity_is_same(&f->identity, id))
-            return f;
+    if (!f->is_young && io_identity_is_same(&f->identity, id))
+        return f;
     return NULL;
 }
 
-static struct sources_file *file_add(struct sources *s, const struct io_identity *id, const char *label) {
+static struct sources_file *file_add(struct sources *s, const struct io_identity *id,
+                                     const char *label) {
     CLEANUP(cleanup_free) struct sources_file *f = calloc(1, sizeof(*f));
     if (!f || s->n_free_numbers == 0 || !(f->label = strdup(label)))
         return NULL;
@@ -346,14 +351,15 @@ static struct sources_file *file_add(struct sources *s, const struct io_identity
     return TAKE_PTR(f);
 }
 
-/* Descriptors are bounded: the file that was opened longest ago and that no load reads gives its own. */
+/* Descriptors are bounded: the file that was opened longest ago and that no load reads gives its
+ * own. */
 static void close_one(struct sources *s) {
     struct sources_file *f;
     DL_FOREACH(s->files, f)
-        if (f->source && f->n_uses == 0) {
-            file_close(f);
-            return;
-        }
+    if (f->source && f->n_uses == 0) {
+        file_close(f);
+        return;
+    }
 }
 
 static void on_opened(void *ctx, const struct job *job, struct job_result *result) {
@@ -394,8 +400,8 @@ static int begin_opening(struct sources_file *f, int fd) {
     return 0;
 }
 
-int sources_open(struct sources *s, struct sources_file **filep, int fd, const char *label, struct sources_waiter *w,
-                 char *text) {
+int sources_open(struct sources *s, struct sources_file **filep, int fd, const char *label,
+                 struct sources_waiter *w, char *text) {
     CLEANUP(cleanup_close) int own = fd;
     struct io_identity id;
     int rc = io_identify(&id, own);
@@ -442,13 +448,14 @@ bool sources_was_known(const struct sources *s, uint64_t source_id) {
     return source_id > 0 && source_id < s->next_id;
 }
 
-void sources_forget(struct sources *s, bool (*is_needed)(void *ctx, uint64_t source_id), void *ctx) {
+void sources_forget(struct sources *s, bool (*is_needed)(void *ctx, uint64_t source_id),
+                    void *ctx) {
     struct sources_file *f, *next;
     if (s->n_files < SOURCES_MAX_FILES / 2)
         return;
     DL_FOREACH_SAFE(s->files, f, next)
-        if (f->n_sessions == 0 && f->n_uses == 0 && !f->waiters && !is_needed(ctx, f->source_id))
-            file_free(f);
+    if (f->n_sessions == 0 && f->n_uses == 0 && !f->waiters && !is_needed(ctx, f->source_id))
+        file_free(f);
 }
 
 struct sources *sources_free(struct sources *s) {
@@ -456,7 +463,7 @@ struct sources *sources_free(struct sources *s) {
         return NULL;
     struct sources_file *f, *next;
     DL_FOREACH_SAFE(s->files, f, next)
-        file_free(f);
+    file_free(f);
     free(s->tables->sources);
     free(s->tables->trees);
     s->tables->sources = NULL;

@@ -2,16 +2,17 @@
  *
  * The life of a buffer:
  *   absent    no entry. cache_begin() makes one.
- *   loading   found by its key; whoever wants it waits. It may have memory (cache_reserve), nobody reads it.
- *             cache_publish() -> ready, cache_fail() -> absent.
- *   ready     its record is ready: granted by the daemon, pinned by clients. In the LRU list.
- *             Evicted, cleared and unpinned -> absent; cleared or replaced while pinned -> retiring.
- *   retiring  found by nobody, its record is not ready; freed when no session pins it any more.
+ *   loading   found by its key; whoever wants it waits. It may have memory (cache_reserve), nobody
+ * reads it. cache_publish() -> ready, cache_fail() -> absent. ready     its record is ready:
+ * granted by the daemon, pinned by clients. In the LRU list. Evicted, cleared and unpinned ->
+ * absent; cleared or replaced while pinned -> retiring. retiring  found by nobody, its record is
+ * not ready; freed when no session pins it any more.
  *
- * Success and failure answer every waiter once; a failure is never kept. What is loading, held (n_holds) or pinned is
- * never a victim. Victims come from the head of the LRU list. Its order knows requests only; hits that no request
- * told of are known by the ticks in the pin tables, so a victim that was pinned since its last known use gets a second
- * chance at the tail. Tree indexes are taken only when nothing else is left: they are small and cost much to make.
+ * Success and failure answer every waiter once; a failure is never kept. What is loading, held
+ * (n_holds) or pinned is never a victim. Victims come from the head of the LRU list. Its order
+ * knows requests only; hits that no request told of are known by the ticks in the pin tables, so a
+ * victim that was pinned since its last known use gets a second chance at the tail. Tree indexes
+ * are taken only when nothing else is left: they are small and cost much to make.
  *
  * Memory is charged by taking it: a range of the arena, whole pages, before anything is written.
  */
@@ -93,8 +94,8 @@ static int by_record_grow(struct cache *c, uint32_t record) {
     return 0;
 }
 
-int cache_begin(struct cache *c, struct cache_entry **ep, struct str key, enum key_kind kind, uint64_t source_id,
-                bool is_listed) {
+int cache_begin(struct cache *c, struct cache_entry **ep, struct str key, enum key_kind kind,
+                uint64_t source_id, bool is_listed) {
     struct cache_entry *e = calloc(1, sizeof(*e));
     if (!e || !(e->key = strndup(key.ptr, key.len))) {
         free(e);
@@ -224,8 +225,8 @@ int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
     if (n_bytes == 0)
         return 0;
     if (n_bytes > arena_bytes(c->arena)) {
-        snprintf(why, 256, "it needs %llu bytes, the whole arena has %llu", (unsigned long long)n_bytes,
-                 (unsigned long long)arena_bytes(c->arena));
+        snprintf(why, 256, "it needs %llu bytes, the whole arena has %llu",
+                 (unsigned long long)n_bytes, (unsigned long long)arena_bytes(c->arena));
         return CACHE_E_TOO_LARGE;
     }
     int rc = entry_allocate(e, n_bytes);
@@ -233,7 +234,8 @@ int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
         struct arena_stats a;
         arena_get_stats(c->arena, &a);
         snprintf(why, 256,
-                 "it needs %llu bytes; of %llu, %llu are pinned, granted or loading, and the largest free range has "
+                 "it needs %llu bytes; of %llu, %llu are pinned, granted or loading, and the "
+                 "largest free range has "
                  "%llu: release arrays, or give the daemon more --memory",
                  (unsigned long long)n_bytes, (unsigned long long)arena_bytes(c->arena),
                  (unsigned long long)a.live_bytes, (unsigned long long)a.largest_bytes);

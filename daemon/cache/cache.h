@@ -29,8 +29,10 @@ enum {
 struct cache_waiter {
     struct cache_waiter *prev, *next;
     struct cache_entry *entry; /* borrowed; NULL while not waiting */
-    /* Once: status 0 (the entry is ready; hold it before returning to keep it), or a wire error with its text. */
-    void (*on_done)(struct cache_waiter *w, struct cache_entry *entry, int status, const char *text);
+    /* Once: status 0 (the entry is ready; hold it before returning to keep it), or a wire error
+     * with its text. */
+    void (*on_done)(struct cache_waiter *w, struct cache_entry *entry, int status,
+                    const char *text);
 };
 
 /* One buffer. Read-only outside of the cache, but for `maker`. */
@@ -43,8 +45,8 @@ struct cache_entry {
     uint64_t key_hash;
     enum key_kind kind;
     enum cache_state state;
-    bool is_listed;    /* found under its key */
-    bool has_range;    /* owns [offset, offset + n_bytes) of the arena */
+    bool is_listed;     /* found under its key */
+    bool has_range;     /* owns [offset, offset + n_bytes) of the arena */
     bool is_populating; /* the arena's callback is due */
     bool has_failed;    /* freed as soon as that callback has come */
     uint8_t item_type;
@@ -71,18 +73,18 @@ struct cache_entry *cache_find(struct cache *c, struct str key);
 
 /* absent -> loading. An entry that is not listed is found by nobody until it is published.
  * Return: 0, CACHE_E_FULL (no record number), or -ENOMEM. */
-int cache_begin(struct cache *c, struct cache_entry **ep, struct str key, enum key_kind kind, uint64_t source_id,
-                bool is_listed);
-/* Memory for a loading entry, once; evicts what nobody needs. n_bytes may be 0. `why` (256 bytes) explains a refusal.
- * On CACHE_E_COLD on_room(entry, 0 or negative errno) follows.
- * Return: 0, CACHE_E_*, or negative errno. */
+int cache_begin(struct cache *c, struct cache_entry **ep, struct str key, enum key_kind kind,
+                uint64_t source_id, bool is_listed);
+/* Memory for a loading entry, once; evicts what nobody needs. n_bytes may be 0. `why` (256 bytes)
+ * explains a refusal. On CACHE_E_COLD on_room(entry, 0 or negative errno) follows. Return: 0,
+ * CACHE_E_*, or negative errno. */
 int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
                   void (*on_room)(struct cache_entry *e, int status), char *why);
-/* loading -> ready; replaces a listed entry of the same key; answers all waiters. Return: 0 or CACHE_E_FULL (then the
- * entry is still loading: fail it). */
+/* loading -> ready; replaces a listed entry of the same key; answers all waiters. Return: 0 or
+ * CACHE_E_FULL (then the entry is still loading: fail it). */
 int cache_publish(struct cache_entry *e);
-/* loading -> absent: answers all waiters; a failure is never cached. The entry is freed, unless its pages are still
- * being populated: then that happens first. */
+/* loading -> absent: answers all waiters; a failure is never cached. The entry is freed, unless its
+ * pages are still being populated: then that happens first. */
 void cache_fail(struct cache_entry *e, int status, const char *text);
 /* Nobody finds a loading entry any more; whoever asks for its key starts anew. */
 void cache_unlist(struct cache_entry *e);
@@ -94,12 +96,13 @@ void cache_unwait(struct cache_waiter *w);
 void cache_hold(struct cache_entry *e);
 void cache_unhold(struct cache_entry *e);
 
-/* A client is done with a ready entry; `own` is its pin table (may be NULL). is_wanted: another session has its source
- * open, so that it is kept unless force. Return: enum wire_clear. */
+/* A client is done with a ready entry; `own` is its pin table (may be NULL). is_wanted: another
+ * session has its source open, so that it is kept unless force. Return: enum wire_clear. */
 int cache_clear(struct cache_entry *e, const struct pin_table *own, bool is_wanted, bool force);
 /* The operator's word: free it if nobody holds it. */
 bool cache_evict(struct cache_entry *e);
-/* A client says that its last pin on a retired record is gone; or once a second, for all of them. */
+/* A client says that its last pin on a retired record is gone; or once a second, for all of them.
+ */
 void cache_released(struct cache *c, uint32_t record);
 void cache_sweep(struct cache *c);
 

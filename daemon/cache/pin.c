@@ -1,16 +1,17 @@
 /* Record table and pin tables.
  *
- * The record table is one memfd that only the daemon can write: sealed against resizing and against new writable
- * mappings, and handed out through a descriptor that was opened read-only. A pin table is one memfd per session,
- * sealed against resizing, which that client alone maps writable. Nothing that a client writes is used as an
- * index, a size or an offset: a count is only compared with zero, or summed up for people, and the tick is a hint.
+ * The record table is one memfd that only the daemon can write: sealed against resizing and against
+ * new writable mappings, and handed out through a descriptor that was opened read-only. A pin table
+ * is one memfd per session, sealed against resizing, which that client alone maps writable. Nothing
+ * that a client writes is used as an index, a size or an offset: a count is only compared with
+ * zero, or summed up for people, and the tick is a hint.
  *
- * A record is made ready by storing its new version last, and a version is never given out twice, so a client
- * that holds an old (record, version) pair can only miss. Fields change only while the record is not ready and
- * nobody pins it; a reader looks at them only while it pins.
+ * A record is made ready by storing its new version last, and a version is never given out twice,
+ * so a client that holds an old (record, version) pair can only miss. Fields change only while the
+ * record is not ready and nobody pins it; a reader looks at them only while it pins.
  *
- * Numbers are given out lowest first, so that sessions touch few pages of their tables. A page of counters whose
- * bit is clear is a hole of the file, and is never read: reading would allocate it.
+ * Numbers are given out lowest first, so that sessions touch few pages of their tables. A page of
+ * counters whose bit is clear is a hole of the file, and is never read: reading would allocate it.
  */
 #include "pin.h"
 
@@ -27,7 +28,8 @@
 #define KEY_HEAP_BYTES (64ull << 20)
 
 /* A memfd of that size, mapped; sparse, sealed against resizing. */
-static int table_create(int *fdp, void **basep, const char *name, uint64_t n_bytes, int extra_seals) {
+static int table_create(int *fdp, void **basep, const char *name, uint64_t n_bytes,
+                        int extra_seals) {
     CLEANUP(cleanup_close) int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
@@ -57,7 +59,8 @@ int pin_records_init(struct pin_records *r, uint64_t n_records) {
     r->base = base;
     char path[64];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", r->fd);
-    /* Mode 0 stops other users; the owner opens it here for reading, before anything can be written through it. */
+    /* Mode 0 stops other users; the owner opens it here for reading, before anything can be written
+     * through it. */
     if (fchmod(r->fd, 0400) < 0)
         rc = -errno;
     else if ((r->client_fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
@@ -140,7 +143,8 @@ int pin_record_take(struct pin_records *r, uint32_t *numberp) {
     return PIN_E_FULL;
 }
 
-int pin_record_publish(struct pin_records *r, uint32_t number, const struct pin_record_info *info, uint64_t *versionp) {
+int pin_record_publish(struct pin_records *r, uint32_t number, const struct pin_record_info *info,
+                       uint64_t *versionp) {
     struct shm_record *record = &r->records[number];
     char *key = record->key;
     uint64_t key_off = 0;
@@ -166,13 +170,15 @@ int pin_record_publish(struct pin_records *r, uint32_t number, const struct pin_
 void pin_record_drop(struct pin_records *r, uint32_t number) {
     struct shm_record *record = &r->records[number];
     if (record->key_bytes > SHM_INLINE_KEY_BYTES)
-        space_give_back(r->key_space, record->key_off, (record->key_bytes + SHM_KEY_UNIT - 1u) / SHM_KEY_UNIT);
+        space_give_back(r->key_space, record->key_off,
+                        (record->key_bytes + SHM_KEY_UNIT - 1u) / SHM_KEY_UNIT);
     record->key_bytes = 0;
     r->taken[number / 64] &= ~(1ull << (number & 63));
     r->first_free_word = MIN(r->first_free_word, number / 64);
 }
 
-void pin_record_scan(struct pin_records *r, uint32_t number, const struct pin_table *own, struct pin_scan *out) {
+void pin_record_scan(struct pin_records *r, uint32_t number, const struct pin_table *own,
+                     struct pin_scan *out) {
     *out = (struct pin_scan){0};
     r->n_scans++;
     struct pin_table *t;
@@ -187,7 +193,8 @@ void pin_record_scan(struct pin_records *r, uint32_t number, const struct pin_ta
     }
 }
 
-bool pin_record_try_retire(struct pin_records *r, uint32_t number, uint64_t version, struct pin_scan *scanp) {
+bool pin_record_try_retire(struct pin_records *r, uint32_t number, uint64_t version,
+                           struct pin_scan *scanp) {
     struct shm_record *record = &r->records[number];
     pin_retire(record, version);
     pin_record_scan(r, number, NULL, scanp);

@@ -1,6 +1,7 @@
 /* uthash and utlist, set up so that a failing malloc is an error and not the end of the process.
  *
- * After HASH_ADD the caller looks at hash_was_added(): without memory the object is not in the table.
+ * After HASH_ADD the caller looks at hash_was_added(): without memory the object is not in the
+ * table.
  */
 #ifndef BUFFERD_TABLE_H
 #define BUFFERD_TABLE_H

@@ -162,7 +162,8 @@ Test(cache, edges_go_before_columns_and_indexes_last) {
 Test(cache, what_is_pinned_or_held_stays) {
     struct pin_table *t;
     cr_assert_eq(pin_table_new(&t, &records), 0);
-    struct cache_entry *a = make("named/a", KEY_NAMED, 3 * MIB), *b = make("named/b", KEY_NAMED, 3 * MIB);
+    struct cache_entry *a = make("named/a", KEY_NAMED, 3 * MIB),
+                       *b = make("named/b", KEY_NAMED, 3 * MIB);
     cr_assert(pin_take(t->pins, &records.records[a->record], a->record, a->version, 0));
     cache_hold(b);
     struct cache_entry *e;

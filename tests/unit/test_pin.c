@@ -1,4 +1,5 @@
-/* The record table and the pin tables: who pins what, and what no client can make the daemon believe. */
+/* The record table and the pin tables: who pins what, and what no client can make the daemon
+ * believe. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -119,7 +120,8 @@ Test(pin, long_keys_live_in_the_heap_and_give_it_back) {
         cr_assert_eq(pin_record_take(&records, &n), 0);
         cr_assert_eq(pin_record_publish(&records, n, &info, &version), 0);
         const struct shm_record *r = &records.records[n];
-        cr_assert_eq(memcmp(records.keys + (uint64_t)r->key_off * SHM_KEY_UNIT, key, sizeof(key)), 0);
+        cr_assert_eq(memcmp(records.keys + (uint64_t)r->key_off * SHM_KEY_UNIT, key, sizeof(key)),
+                     0);
         struct pin_scan scan;
         cr_assert(pin_record_try_retire(&records, n, version, &scan));
         pin_record_drop(&records, n);
