@@ -1,10 +1,12 @@
 /* One load: the jobs that fill one entry of the cache.
  *
  *   data     plan the range's baskets; make ready the edge buffers of those that the range cuts;
- * from these the exact size; reserve it; decode every whole basket straight into its place, copy
- * the parts of the cut ones. offsets  the counter's values first (an ordinary column, so others
- * share them), then one job sums them up. edge     one basket as decompressed, for whoever needs a
- * part of it. index    what clients see of a tree's index: a copy.
+ *            from these the exact size; reserve it; decode every whole basket straight into its
+ *            place, copy the parts of the cut ones.
+ *   offsets  the counter's values first (an ordinary column, so others share them), then one job
+ *            sums them up.
+ *   edge     one basket as decompressed, for whoever needs a part of it.
+ *   index    what clients see of a tree's index: a copy.
  *
  * Each step either goes on at once or is continued by a completion. Sizes are exact before memory
  * is reserved, and memory is reserved before a job writes. The first failure drops the jobs that

@@ -4,7 +4,7 @@
  *   1. the cache has the key: ready, or loading (join its waiters).
  *   2. the tree's index is here, or it is made (once for all who ask).
  *   3. the key becomes canonical: entries and branch exist, offsets of a jagged branch are those of
- * its counter.
+ *      its counter.
  *   4. the cache has the canonical key, or a load begins (load.c) and the want joins its waiters.
  * Whatever the outcome, it is told once. The first want of a buffer starts its jobs, all others
  * wait for the same ones; a demand that joins a background load takes it along to the front.

@@ -3,10 +3,10 @@
  * The life of a buffer:
  *   absent    no entry. cache_begin() makes one.
  *   loading   found by its key; whoever wants it waits. It may have memory (cache_reserve), nobody
- * reads it. cache_publish() -> ready, cache_fail() -> absent. ready     its record is ready:
- * granted by the daemon, pinned by clients. In the LRU list. Evicted, cleared and unpinned ->
- * absent; cleared or replaced while pinned -> retiring. retiring  found by nobody, its record is
- * not ready; freed when no session pins it any more.
+ *             reads it. cache_publish() -> ready, cache_fail() -> absent.
+ *   ready     its record is ready: granted by the daemon, pinned by clients. In the LRU list.
+ *             Evicted, cleared and unpinned -> absent; cleared or replaced while pinned -> retiring.
+ *   retiring  found by nobody, its record is not ready; freed when no session pins it any more.
  *
  * Success and failure answer every waiter once; a failure is never kept. What is loading, held
  * (n_holds) or pinned is never a victim. Victims come from the head of the LRU list. Its order
