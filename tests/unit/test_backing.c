@@ -4,22 +4,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <linux/magic.h>
 
 #include "../../daemon/arena/backing.h"
+#include "forbid.h"
 
 #define HUGE (2ull << 20)
 #define N_BYTES (16ull << 20)
@@ -30,19 +27,6 @@ static struct backing opened(const char *dir) {
     int r = backing_open(&b, N_BYTES, dir);
     cr_assert_eq(r, 0, "%d: %s", r, b.why);
     return b;
-}
-
-/* What a container's seccomp filter does: unshare is EPERM. */
-static void unshare_forbid(void) {
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_unshare, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {.len = ARRAY_LEN(code), .filter = code};
-    cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
 }
 
 /* Run in a child as another user (only root can); 1: it could open the descriptor's file. */
@@ -168,7 +152,7 @@ Test(backing, rounds_up_to_huge_pages) {
 }
 
 Test(backing, a_sealed_memfd_where_namespaces_are_forbidden) {
-    unshare_forbid();
+    cr_assert(unshare_forbid());
     struct backing b = opened(NULL);
     cr_log_info("%s: %s", backing_kind_name(b.kind), b.why);
     cr_assert_eq(b.kind, BACKING_MEMFD);
