@@ -25,7 +25,6 @@
 
 #define CHUNK_BYTES (32ull << 20) /* of background work and of a trim, at once */
 #define RETRY_MS 1000             /* after a failed populate the stock is left alone for so long */
-#define COLD_TRIES 2              /* the first failure may be a neighbour's, who wanted more */
 
 enum work_purpose { WORK_BACKGROUND, WORK_FILL, WORK_COLD, WORK_TRIM };
 
@@ -34,8 +33,9 @@ struct work {
     struct filler_task task;
     enum work_purpose purpose;
     struct unit_run run;    /* populate, punch */
+    struct work *cold;      /* WORK_FILL: borrowed, who asked; waits behind it */
     uint64_t page, n_pages; /* WORK_COLD */
-    unsigned n_tries;
+    int error;              /* of its own fills */
     arena_ready_fn *on_ready;
     uint64_t from, n_bytes; /* WORK_TRIM: next unit to look at, punched so far */
     arena_trim_fn *on_done;
@@ -52,7 +52,6 @@ struct arena {
     bool is_stock_paused; /* after a trim */
     uint64_t now_ms;
     uint64_t retry_ms; /* no stock before */
-    int fill_error;    /* of the last populate that failed */
     uint64_t populated_bytes, punched_bytes;
 };
 
@@ -75,10 +74,8 @@ static void work_account(struct arena *a, struct work *work) {
     if (work->task.kind == FILLER_POPULATE) {
         units_end_fill(&a->units, work->run, is_done, (uint32_t)a->now_ms);
         a->populated_bytes += is_done ? work->task.n_bytes : 0;
-        if (!is_done) {
-            a->fill_error = work->task.status;
+        if (!is_done)
             a->retry_ms = a->now_ms + RETRY_MS;
-        }
     } else if (work->task.kind == FILLER_PUNCH && is_done) {
         a->punched_bytes += work->task.n_bytes;
     }
@@ -117,11 +114,11 @@ static void background_step(struct arena *a) {
 
 /* --- allocation --- */
 
-static int fill_run(struct arena *a, struct unit_run run) {
+static int fill_run(struct arena *a, struct work *cold, struct unit_run run) {
     struct work *work = calloc(1, sizeof(*work));
     if (!work)
         return -ENOMEM;
-    work->purpose = WORK_FILL;
+    *work = (struct work){.purpose = WORK_FILL, .cold = cold};
     int r = units_begin_fill(&a->units, run);
     if (r)
         free(work);
@@ -132,30 +129,34 @@ static int fill_run(struct arena *a, struct unit_run run) {
 
 /* Ask for every hole under the range; the fence says when all of them, and those that others asked
  * for, have been tried. */
-static int cold_fill(struct arena *a, struct work *cold) {
+static void cold_fill(struct arena *a, struct work *cold) {
     uint64_t unit_pages = a->units.unit_pages;
     uint64_t stop = (cold->page + cold->n_pages + unit_pages - 1) / unit_pages;
     struct unit_run run = {cold->page / unit_pages, 0};
-    while (units_next_hole(&a->units, run.first + run.n, stop, &run)) {
-        int r = fill_run(a, run);
-        if (r)
-            return r;
-    }
+    while (!cold->error && units_next_hole(&a->units, run.first + run.n, stop, &run))
+        cold->error = fill_run(a, cold, run);
     work_put_fence(a, cold);
-    return 0;
 }
 
+static void fill_finish(struct work *fill) {
+    if (fill->task.status)
+        fill->cold->error = fill->task.status;
+    free(fill);
+}
+
+/* Holes without an error of its own: a neighbour, who wanted more, failed in the same unit. */
 static void cold_finish(struct arena *a, struct work *cold) {
-    int status = units_are_warm(&a->units, cold->page, cold->n_pages) ? 0 : a->fill_error;
-    if (status && ++cold->n_tries < COLD_TRIES && !cold_fill(a, cold))
+    if (!cold->error && !units_are_warm(&a->units, cold->page, cold->n_pages)) {
+        cold_fill(a, cold);
         return;
+    }
     arena_ready_fn *on_ready = cold->on_ready;
     void *ctx = cold->ctx;
+    int status = cold->error;
     free(cold);
     on_ready(ctx, status);
 }
 
-/* What was queued before a failure becomes stock. */
 static int cold_start(struct arena *a, uint64_t page, uint64_t n, arena_ready_fn *on_ready,
                       void *ctx) {
     struct work *cold = calloc(1, sizeof(*cold));
@@ -163,11 +164,7 @@ static int cold_start(struct arena *a, uint64_t page, uint64_t n, arena_ready_fn
         return -ENOMEM;
     *cold = (struct work){
         .purpose = WORK_COLD, .page = page, .n_pages = n, .on_ready = on_ready, .ctx = ctx};
-    int r = cold_fill(a, cold);
-    if (r) {
-        free(cold);
-        return r;
-    }
+    cold_fill(a, cold);
     a->is_stock_paused = false;
     return ARENA_E_COLD;
 }
@@ -236,7 +233,7 @@ static void work_finish(struct arena *a, struct work *work) {
         a->is_background_busy = false;
         break;
     case WORK_FILL:
-        free(work);
+        fill_finish(work);
         break;
     case WORK_COLD:
         cold_finish(a, work);
