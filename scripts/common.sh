@@ -29,7 +29,7 @@ run_logged() {
     fi
 }
 
-# meson_configure DIRECTORY [OPTION...]: once; later runs change only what is given.
+# meson_configure DIRECTORY [OPTION...]: once, and again when other options are given.
 # The extension module is built for the venv's Python, and the venv is the install prefix: with the
 # venv's Python `import bufferd` works, and bufferd and bufctl stand beside it in its bin directory.
 meson_configure() {
@@ -40,10 +40,14 @@ meson_configure() {
         >"$native.new"
     cmp -s "$native.new" "$native" || mv "$native.new" "$native"
     rm -f "$native.new"
+    local log=$build/logs/configure-$(basename "$dir").log
     if [ ! -f "$dir/build.ninja" ]; then
-        run_logged "$build/logs/configure-$(basename "$dir").log" \
-            meson setup "$dir" "$root" --native-file "$native" --prefix "$venv" --libdir lib \
-            -Dpython.install_env=venv "$@"
+        run_logged "$log" meson setup "$dir" "$root" --native-file "$native" --prefix "$venv" \
+            --libdir lib -Dpython.install_env=venv "$@"
+        printf '%s\n' "$*" >"$dir/options"
+    elif [ $# -gt 0 ] && [ "$*" != "$(cat "$dir/options" 2>/dev/null)" ]; then
+        run_logged "$log" meson setup --reconfigure "$dir" "$root" "$@"
+        printf '%s\n' "$*" >"$dir/options"
     fi
 }
 
