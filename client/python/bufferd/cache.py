@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _bufferd
+from .connection import log
 from .errors import Error
 from .files import files as known_files
 from .files import paths_in
-from .node import _first, log, node
+from .node import first, node
 
 LOCAL_BYTES = 1 << 30
 
 _OUTCOMES = ("freed", "held_by_you", "held_by_others", "kept", "not_there")
-_FULL = frozenset(("full", "too-large"))
 
 
 class Amount(NamedTuple):
@@ -112,8 +112,7 @@ class BufferCache(_bufferd.Cache, MutableMapping):
     """
 
     def __init__(self, files=None, socket=None, *, local_bytes=LOCAL_BYTES):
-        self._files = tuple(paths_in(files))
-        known_files.add(self._files)
+        self._files = known_files.add(files)
         self._socket = socket
         self._node = node(socket)
         self._connection = None
@@ -137,9 +136,10 @@ class BufferCache(_bufferd.Cache, MutableMapping):
         """Let keys of this file be answered. `uuid`, when it is known, saves reading the header."""
         if uuid is not None:
             known_files.add_known(uuid, path)
+            paths = paths_in(path)
         else:
-            known_files.add(path)
-        self._files += tuple(p for p in paths_in(path) if p not in self._files)
+            paths = known_files.add(path)
+        self._files += tuple(p for p in paths if p not in self._files)
 
     def detach(self):
         """Forget the session: it belongs to the parent process."""
@@ -184,7 +184,7 @@ class BufferCache(_bufferd.Cache, MutableMapping):
 
     def _find(self, connection, key):
         plan, view = connection.find(key)
-        if plan is None and _first("unknown file"):
+        if plan is None and first("unknown file"):
             log.warning(
                 "a buffer's file is not known, so it is not shared: use BufferCache(files) or "
                 "BufferManager(events) (said once)"

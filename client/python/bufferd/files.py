@@ -43,7 +43,7 @@ def local_path(name):
         name = name.removeprefix("file://") if name.startswith("file://") else name[5:]
     if "://" in name:
         return None
-    if not os.path.exists(name) and ":" in name:
+    if ":" in name and not os.path.exists(name):
         head = name.rsplit(":", 1)[0]
         if os.path.exists(head):
             name = head
@@ -91,11 +91,14 @@ class Files:
         self._ambiguous = set()
 
     def add(self, files):
+        """Files in any of the forms of ``paths_in``; returns their paths."""
+        paths = tuple(paths_in(files))
         with self._lock:
-            for path in paths_in(files):
+            for path in paths:
                 if path not in self._seen:
                     self._seen.add(path)
                     self._unread[path] = None
+        return paths
 
     def add_known(self, uuid, path):
         """A file whose UUID somebody has read. (Whoever opens it checks again.)"""

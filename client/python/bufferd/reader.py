@@ -14,10 +14,11 @@ import os
 import numpy as np
 
 from . import _bufferd, keys
+from .connection import log
 from .errors import Error
 from .files import file_uuid, local_path
 from .files import files as known_files
-from .node import log, node
+from .node import node
 
 _UINT8 = _bufferd.ITEM_TYPES["|u1"]
 
