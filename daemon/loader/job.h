@@ -18,7 +18,7 @@ enum job_kind {
     JOB_PLAN,     /* keys of baskets [first_basket, first_basket + n_baskets) -> result.blob: struct
                      tree_basket[] */
     JOB_EDGE,     /* decompress one planned basket whole -> out (raw_bytes); then cut it */
-    JOB_CUT,      /* the payload is at `in` already: cut it only */
+    JOB_CUT,      /* the payload is at `in` (or embedded in the index): cut it only */
     JOB_DECODE,   /* decompress one basket into the bounce buffer, write values of [slice_start,
                      slice_stop) -> out */
     JOB_COPY,     /* the payload is at `in`: write values of [slice_start, slice_stop) -> out */
@@ -69,9 +69,6 @@ struct job {
     /* DECODE and COPY: the bytes of the slice among the values, when the loop knows them (from an
      * earlier cut, or from the counter's offsets); both JOB_DERIVE: from the slice. A jagged basket
      * without an offset table can only be derived whole. */
-    uint64_t value_start, value_stop;
-
-    /* The same in bytes among the basket's values: what DECODE and COPY write. */
     uint64_t value_start, value_stop;
 
     uint64_t in_off, in_bytes;   /* arena (JOB_STAGE: staging file) */
