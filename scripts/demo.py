@@ -144,8 +144,8 @@ def tell_story(args, socket):
     print_table(results_table(results))
     last = results[-1]
     print(
-        f"\nmemory in the cache before clear: {megabytes(last['before_clear']['live_bytes'])}, "
-        f"after: {megabytes(last['after_clear']['live_bytes'])}"
+        f"\nmemory in the cache before clear: {megabytes(last['before_clear']['arena_live_bytes'])}, "
+        f"after: {megabytes(last['after_clear']['arena_live_bytes'])}"
     )
     plot(results, args.plot)
     print(f"mass plot: {os.path.relpath(args.plot)}")
