@@ -163,8 +163,9 @@ static int decode_run(struct worker *w, const struct job *job, struct job_result
 
 static int in_run(struct worker *w, const struct job *job, struct job_result *result) {
     struct tree_basket basket = basket_of(job);
-    assert(job->in_bytes == job->raw_bytes);
-    const uint8_t *in = arena_at(w, job->in_off, job->in_bytes);
+    assert(basket.is_embedded || job->in_bytes == job->raw_bytes);
+    const uint8_t *in =
+        basket.is_embedded ? embedded_at(w, job) : arena_at(w, job->in_off, job->in_bytes);
     return job->kind == JOB_CUT ? cuts_find(job, &basket, in, result)
                                 : values_write(w, job, &basket, in, result);
 }

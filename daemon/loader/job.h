@@ -18,7 +18,7 @@ enum job_kind {
     JOB_PLAN,     /* keys of baskets [first_basket, first_basket + n_baskets) -> result.blob: struct
                      tree_basket[] */
     JOB_EDGE,     /* decompress one planned basket whole -> out (raw_bytes); then cut it */
-    JOB_CUT,      /* the payload is at `in` already: cut it only */
+    JOB_CUT,      /* the payload is at `in` (or embedded in the index): cut it only */
     JOB_DECODE,   /* decompress one basket into the bounce buffer, write values of [slice_start,
                      slice_stop) -> out */
     JOB_COPY,     /* the payload is at `in`: write values of [slice_start, slice_stop) -> out */
