@@ -205,9 +205,9 @@ PARTS = {
 }
 BUILDS = {
     "gcc": "meson_configure $build -Dtests=enabled; build_and_install",
-    "asan": "meson_configure $root/build-asan -Dtests=enabled -Db_sanitize=address,undefined;"
+    "asan": "meson_configure $root/build-asan -Dtests=enabled -Dpython=false -Db_sanitize=address,undefined;"
     " meson_build $root/build-asan",
-    "tsan": "meson_configure $root/build-tsan -Dtests=enabled -Db_sanitize=thread;"
+    "tsan": "meson_configure $root/build-tsan -Dtests=enabled -Dpython=false -Db_sanitize=thread;"
     " meson_build $root/build-tsan",
     "fuzz": "$root/scripts/fuzz --list",
 }
