@@ -15,6 +15,7 @@ struct metric_info {
 };
 /* The i-th counter; NULL at the end. */
 const struct metric_info *metric_info(unsigned i);
+/* Its value; 0 past the end. */
 uint64_t metric_value(const struct metrics *m, unsigned i);
 
 #endif

@@ -10,8 +10,34 @@
 
 #include "../proto/message.h"
 
+struct arena;
 struct client;
-struct request_context; /* what all handlers share; made by the server */
+struct config;
+struct domain;
+struct job_tables;
+struct loader;
+struct log;
+struct metrics;
+
+/* What all handlers share. The server fills the borrowed members. */
+struct request_context {
+    struct arena *arena;         /* borrowed */
+    struct loader *loader;       /* borrowed */
+    struct job_tables *tables;   /* borrowed; what the loader's workers see */
+    struct metrics *metrics;     /* borrowed */
+    struct log *log;             /* borrowed */
+    const struct config *config; /* borrowed */
+    struct domain *domain;       /* owned */
+    uint64_t started_ms, now_ms; /* monotonic; now: of this loop turn */
+    unsigned n_clients;
+};
+
+/* Return: 0 or negative errno. */
+int request_context_init(struct request_context *c);
+/* All clients are gone, and so is the loader. */
+void request_context_deinit(struct request_context *c);
+/* Once a second, before the clients' ticks. */
+void request_context_tick(struct request_context *c, uint64_t now_ms);
 
 struct client_peer {
     uid_t uid;

@@ -18,21 +18,27 @@ enum {
 };
 
 struct arena_options {
-    uint64_t stock_bytes;    /* populated free pages to keep */
-    uint64_t decay_ms;       /* what is free above the stock for so long is punched */
-    void (*wake)(void *ctx); /* called on the helper thread */
-    void *ctx;               /* borrowed */
+    uint64_t stock_bytes; /* populated free pages to keep */
+    uint64_t decay_ms;    /* what is free above the stock for so long is punched */
+    void (*wake)(
+        void *ctx); /* called on the helper thread, which holds a lock: only wake the loop */
+    void *ctx;      /* borrowed */
+    const char
+        *system_root; /* borrowed; where /proc and /sys are read (memory.h); NULL: the machine */
 };
 
 struct arena;
 
-/* Takes the backing over on success. Return: 0 or negative errno. */
+/* Takes the backing over on success (by value: the caller's struct is empty then). Return: 0 or
+ * negative errno. */
 int arena_new(struct arena **ap, struct backing *backing, const struct arena_options *options);
+/* Callbacks that are still due do not run. */
 struct arena *arena_free(struct arena *a);
 
 /* A populated range of n_bytes (> 0), rounded up to pages. On ARENA_E_COLD *offp is reserved
  * already and `on_ready(ctx, status)` runs once in a later arena_dispatch: 0, or negative errno
- * (-ENOMEM: no headroom; the range is then still the caller's to give back). Return: 0,
+ * (-ENOMEM: no headroom; -ENOSPC: the file system is full; the range is then still the caller's to
+ * give back, never before). Return: 0,
  * ARENA_E_FULL, ARENA_E_COLD, or negative errno. */
 typedef void arena_ready_fn(void *ctx, int status);
 int arena_alloc(struct arena *a, uint64_t *offp, uint64_t n_bytes, arena_ready_fn *on_ready,
@@ -40,8 +46,9 @@ int arena_alloc(struct arena *a, uint64_t *offp, uint64_t n_bytes, arena_ready_f
 /* Give a range back; the same n_bytes as at arena_alloc. */
 void arena_give_back(struct arena *a, uint64_t off, uint64_t n_bytes);
 
-/* Punch everything that is free, stock included. `on_done(ctx, bytes given to the system)` runs
- * later. */
+/* Punch everything that is free (whole units), stock included. The stock is not filled again before
+ * an allocation finds no populated range. `on_done(ctx, bytes given to the system)` runs in a later
+ * arena_dispatch. Return: 0 or -ENOMEM. */
 typedef void arena_trim_fn(void *ctx, uint64_t n_bytes);
 int arena_trim(struct arena *a, arena_trim_fn *on_done, void *ctx);
 
@@ -55,7 +62,7 @@ const struct backing *arena_backing(const struct arena *a);
 struct arena_stats {
     uint64_t live_bytes;      /* handed out, in whole pages */
     uint64_t stock_bytes;     /* free and populated */
-    uint64_t hole_bytes;      /* free and given back */
+    uint64_t hole_bytes;      /* free and not populated */
     uint64_t largest_bytes;   /* largest free range */
     uint64_t file_bytes;      /* blocks of the file, as the kernel counts them (fstat) */
     uint64_t populated_bytes; /* ever populated: fresh pages */

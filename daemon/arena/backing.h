@@ -24,7 +24,7 @@ struct backing {
 };
 
 /* n_bytes is rounded up to 2 MiB. dir may be NULL. Only a bad `dir` is an error, everything else
- * falls through. Return: 0 or negative errno. */
+ * falls through. On error only `why` is set. Return: 0 or negative errno. */
 int backing_open(struct backing *b, uint64_t n_bytes, const char *dir);
 void backing_close(struct backing *b);
 const char *backing_kind_name(enum backing_kind kind);

@@ -64,6 +64,9 @@ struct job {
     /* Entries relative to the basket: what DECODE and COPY write, where EDGE and CUT look. */
     uint64_t slice_start, slice_stop;
 
+    /* The same in bytes among the basket's values: what DECODE and COPY write. */
+    uint64_t value_start, value_stop;
+
     uint64_t in_off, in_bytes;   /* arena (JOB_STAGE: staging file) */
     uint64_t out_off, out_bytes; /* arena; exact size of what is written */
     uint64_t max_bytes;          /* memory LIST, DESCRIBE and PLAN may use */
