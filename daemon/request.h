@@ -28,6 +28,8 @@ struct request_context {
     struct log *log;             /* borrowed */
     const struct config *config; /* borrowed */
     struct domain *domain;       /* owned */
+    uint64_t started_ms, now_ms; /* monotonic; now: of this loop turn */
+    unsigned n_clients;
 };
 
 /* Return: 0 or negative errno. */

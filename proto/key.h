@@ -1,15 +1,14 @@
 /* Buffer keys: parse, print, hash. A key is text, and its text is canonical, so equal keys are
  * equal bytes.
  *
- *   column/<source>/<tree>/<start>-<stop>/<branch>/<verb>    verb: data | offsets
- *   edge/<source>/<tree>/<branch>/<basket>                   a basket as decompressed, made by the
- * daemon alone index/<source>/<tree>                                    a tree's index, made by the
- * daemon alone derived/<source>/<name>                                  made by a client from a
- * source named/<name>                                             made by a client
+ *   column/<source>/<tree>/<start>-<stop>/<branch>/<verb>   verb: data | offsets
+ *   edge/<source>/<tree>/<branch>/<basket>                  a basket as decompressed; the daemon's
+ *   index/<source>/<tree>                                   a tree's index; the daemon's
+ *   derived/<source>/<name>                                 made by a client from a source
+ *   named/<name>                                            made by a client
  *
  * <source> is the source_id, 16 lower-case hex digits; numbers are decimal without leading zeros.
- * <tree>
- * ("dir/Events;1", always with the cycle), <branch> and <name> are percent-quoted: every byte
+ * <tree> ("dir/Events;1", always with the cycle), <branch> and <name> are percent-quoted: every byte
  * outside [A-Za-z0-9_.~;,!#@-] as %XX in upper case, and none of those. <start>-<stop> is a
  * half-open entry range. The verb `data` is a column's values (a jagged one's content), `offsets`
  * the int64 offsets of a jagged branch or those that a counter branch's values sum up to; they

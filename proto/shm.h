@@ -9,9 +9,10 @@
  * The protocol (daemon/DESIGN.md, section 3). Pin before re-check, retire before scan: in any order
  * of these four accesses either the daemon sees the pin or the client sees the retirement.
  *
- *     client  pin_take:    v = version, ready?  count += 1  version still v?   else count -= 1: a
- * miss daemon  pin_retire:  version = v without ready;  pin_count over every session;  0: the bytes
- * may be reused
+ *     client  pin_take    v = version, ready?   count += 1   version still v?
+ *                         else count -= 1: a miss
+ *     daemon  pin_retire  version = v without ready
+ *             pin_count   of every session; all 0: the bytes may be reused
  */
 #ifndef BUFFERD_SHM_H
 #define BUFFERD_SHM_H

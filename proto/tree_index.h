@@ -75,7 +75,9 @@ struct tree_basket {
     uint32_t n_entries;
     uint16_t key_bytes; /* fKeylen; 0 when embedded */
     uint16_t flags;     /* BASKET_* */
-    uint32_t reserved;
+    /* As BASKET_EMBEDDED says. The loop changes flags when a basket is planned; workers, which copy
+     * baskets to plan them, look here. */
+    uint32_t is_embedded;
 };
 
 /* Bounds, alignment, string ends, basket ranges, counters and parents. False: do not use the blob.
@@ -97,8 +99,8 @@ static inline const char *tree_index_string(const struct tree_index *x, uint32_t
  * Return: its number, or -1. */
 int64_t tree_index_find(const struct tree_index *x, struct str name);
 
-/* Baskets [*firstp, *lastp) of the column that hold entries of [start, stop); an empty range gives
- * none. */
+/* Baskets [*firstp, *lastp) of the column, as numbers in the tree's basket table, that hold entries
+ * of [start, stop); an empty range gives none. */
 void tree_index_span(const struct tree_index *x, const struct tree_column *c, uint64_t start,
                      uint64_t stop, uint64_t *firstp, uint64_t *lastp);
 

@@ -10,15 +10,21 @@ enum {
     CODEC_E_UNSUPPORTED = 2, /* an algorithm that nobody writes today */
 };
 
+#define CODEC_ERROR_BYTES 256
+
 /* The decompressors' state, kept and reused; one per worker thread. */
 struct codec;
 
 int codec_new(struct codec **cp);
 struct codec *codec_free(struct codec *c);
 
-/* Uncompress a whole chain into exactly n_dst bytes; stored == raw size is the caller's case
- * (memcpy). `error` (256 bytes, may be NULL) says what and at which byte of the source. Return: 0,
- * CODEC_E_*, or negative errno. */
+/* Walk a chain's headers without unpacking: do the blocks fill n_dst bytes, and exactly the source?
+ * For callers that allocate n_dst only then. Return: 0 or CODEC_E_*. */
+int codec_check(size_t n_dst, const uint8_t *src, size_t n_src, char *error);
+
+/* Uncompress a whole chain into exactly n_dst bytes, checked first; stored == raw size is the
+ * caller's case (memcpy). `error` (CODEC_ERROR_BYTES, may be NULL) says what and at which byte of
+ * the source. Return: 0, CODEC_E_*, or negative errno. */
 int codec_unpack(struct codec *c, uint8_t *dst, size_t n_dst, const uint8_t *src, size_t n_src,
                  char *error);
 

@@ -32,6 +32,11 @@ struct worker {
 int worker_init(struct worker *w, const struct job_tables *tables);
 void worker_deinit(struct worker *w);
 
+/* transform.c: a verb over n_in_bytes of items of item_type. Return: 0, JOB_E_CORRUPT,
+ * JOB_E_UNSUPPORTED. */
+int transform_run(uint8_t verb, uint8_t item_type, uint8_t *out, uint64_t n_out_bytes,
+                  const uint8_t *in, uint64_t n_in_bytes, char *error);
+
 /* Run it; every outcome is in the result, which is zeroed first. */
 void job_run(struct worker *w, const struct job *job, struct job_result *result);
 

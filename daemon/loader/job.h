@@ -17,14 +17,17 @@ enum job_kind {
     JOB_DESCRIBE, /* index of tree `path` -> result.blob */
     JOB_PLAN,     /* keys of baskets [first_basket, first_basket + n_baskets) -> result.blob: struct
                      tree_basket[] */
-    JOB_EDGE,     /* decompress one basket whole -> out; then cut it */
-    JOB_CUT,      /* the payload is at `in` already: cut it only */
+    JOB_EDGE,     /* decompress one planned basket whole -> out (raw_bytes); then cut it */
+    JOB_CUT,      /* the payload is at `in` (or embedded in the index): cut it only */
     JOB_DECODE,   /* decompress one basket into the bounce buffer, write values of [slice_start,
                      slice_stop) -> out */
     JOB_COPY,     /* the payload is at `in`: write values of [slice_start, slice_stop) -> out */
     JOB_TRANSFORM, /* a verb over whole columns: `in` -> out */
     JOB_STAGE,     /* bytes of a staging file -> out */
 };
+
+#define JOB_DERIVE UINT64_MAX /* value_start, value_stop: find them */
+#define JOB_NO_CUT UINT64_MAX /* cut[]: the basket has no offset table to say it */
 
 enum job_verb {
     JOB_VERB_NONE,
@@ -56,13 +59,17 @@ struct job {
         n_baskets; /* in the tree index's basket table; n is 1 for EDGE, CUT, DECODE, COPY */
 
     /* The basket as planned (struct tree_basket), so that no worker reads what the loop may write.
-     */
+     * DECODE of a flat basket needs no plan: without BASKET_PLANNED its key is read with it. */
     uint64_t file_off, basket_entries;
     uint32_t stored_bytes, raw_bytes, border_bytes, key_bytes;
     uint32_t basket_flags;
 
     /* Entries relative to the basket: what DECODE and COPY write, where EDGE and CUT look. */
     uint64_t slice_start, slice_stop;
+    /* DECODE and COPY: the bytes of the slice among the values, when the loop knows them (from an
+     * earlier cut, or from the counter's offsets); both JOB_DERIVE: from the slice. A jagged basket
+     * without an offset table can only be derived whole. */
+    uint64_t value_start, value_stop;
 
     uint64_t in_off, in_bytes;   /* arena (JOB_STAGE: staging file) */
     uint64_t out_off, out_bytes; /* arena; exact size of what is written */
@@ -79,7 +86,7 @@ struct job_result {
     uint64_t n_baskets_decoded;
     uint64_t run_ns;
     uint64_t cut[2]; /* EDGE, CUT: byte positions of entries slice_start and slice_stop among the
-                        values */
+                        values; JOB_NO_CUT inside a jagged basket without offset table */
     void *blob;      /* owned by the completion */
     uint64_t n_blob_bytes;
     struct source *source; /* JOB_OPEN: owned by the completion */

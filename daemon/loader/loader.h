@@ -24,31 +24,37 @@ struct loader_group {
 };
 
 /* On the loop, once per submitted job, in the order of completion. The result's blob and source are
- * the callback's. A cancelled job that never ran has the status JOB_E_CANCELLED. */
+ * the callback's. A cancelled job that never ran has the status JOB_E_CANCELLED. A job that was
+ * given up has -ETIMEDOUT, which no other has (a read that fails so is -EIO): its thread may still
+ * read its source and write its range, so neither is freed or used again; `fd` is -1 then, because
+ * the thread keeps the descriptor. */
 typedef void loader_done_fn(void *ctx, const struct job *job, struct job_result *result);
 
 struct loader_options {
     unsigned n_workers;              /* >= 1 */
     const struct job_tables *tables; /* borrowed */
-    void (*wake)(void *ctx); /* called on a worker when results wait for loader_dispatch() */
+    void (*wake)(void *ctx);         /* called on a worker, which holds a lock, or on the loop, when
+                                        loader_dispatch() has something to do: only wakes the loop */
     void *ctx;
     uint64_t stuck_ms; /* a job that runs longer is given up and its thread replaced; 0: 60000 */
 };
 
 int loader_new(struct loader **lp, const struct loader_options *options);
-/* Waits at most a few seconds for running jobs; waiting ones are cancelled and their callbacks run.
- */
+/* Waits at most a few seconds for running jobs; waiting ones are cancelled; all callbacks run.
+ * Background queues are freed before, or by these callbacks. */
 struct loader *loader_free(struct loader *l);
 
 /* The demand queue; always there. */
 struct loader_queue *loader_demand(struct loader *l);
 /* A queue of background jobs of which at most max_running run at once (0: no bound). */
 int loader_queue_new(struct loader_queue **qp, struct loader *l, unsigned max_running);
-/* Groups that still wait there move to no queue: cancel or promote them first. */
+/* Jobs that still wait there are cancelled; their groups have no queue then and submit nothing
+ * before loader_group_move. */
 struct loader_queue *loader_queue_free(struct loader_queue *q);
 
 void loader_group_init(struct loader_group *g, struct loader *l, struct loader_queue *queue);
-/* Copy the job and queue it at the end of the group's queue. Return: 0 or -ENOMEM. */
+/* Copy the job and queue it at the end of the group's queue. Return: 0, -ENOMEM, or
+ * -ECANCELED while the loader is being freed. */
 int loader_submit(struct loader_group *g, const struct job *job, loader_done_fn *done, void *ctx);
 /* Move the group's waiting jobs, and those it will submit, to another queue. */
 void loader_group_move(struct loader_group *g, struct loader_queue *queue);
@@ -61,7 +67,8 @@ void loader_group_cancel(struct loader_group *g);
 void loader_dispatch(struct loader *l, uint64_t now_ms);
 
 struct loader_stats {
-    unsigned n_workers, n_running, n_waiting, n_stuck;
+    unsigned n_workers, n_running, n_waiting;
+    unsigned n_stuck; /* threads given up that have not ended yet */
 };
 void loader_get_stats(const struct loader *l, struct loader_stats *out);
 

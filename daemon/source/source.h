@@ -27,7 +27,6 @@ enum {
 
 struct source {
     struct io io;
-    const struct source_format *format; /* borrowed: static */
     uint8_t uuid[16];
     uint64_t directory_off; /* of the root directory's record */
     uint64_t streamers_off; /* fSeekInfo; 0: none */
@@ -67,15 +66,24 @@ int source_describe(const struct source *s, struct codec *codec, const char *tre
  * against n_entries. Return: 0, SOURCE_E_*, or negative errno. */
 int source_plan(const struct source *s, struct tree_basket *baskets, uint64_t n, char *error);
 
-/* Decompress one planned or flat basket's whole payload into dst (raw_bytes). `bounce` grows as
- * needed and is the worker's. Embedded baskets are not read here. *n_readp: bytes read from the
- * file. Return: 0, SOURCE_E_*, or negative errno. */
+/* Memory of a worker that grows and is kept from job to job; what was in it is lost when it grows.
+ */
 struct source_bounce {
     uint8_t *data; /* owned */
     size_t n_bytes;
 };
-int source_read_basket(const struct source *s, struct codec *codec, struct source_bounce *bounce,
-                       const struct tree_basket *basket, uint8_t *dst, uint64_t *n_readp,
-                       char *error);
+int source_bounce_reserve(struct source_bounce *b, size_t n_bytes);
+void source_bounce_deinit(struct source_bounce *b);
+
+/* Read the stored bytes of one basket on disk, key included, and complete `basket` as a plan does.
+ * One that was planned has to be the same still (else SOURCE_E_CHANGED). *n_readp: bytes read.
+ * Return: 0, SOURCE_E_*, or negative errno. */
+int source_fetch_basket(const struct source *s, struct source_bounce *packed,
+                        struct tree_basket *basket, uint64_t *n_readp, char *error);
+
+/* Decompress the whole payload of the basket that was fetched: raw_bytes of dst.
+ * Return: 0, SOURCE_E_*, or negative errno. */
+int source_unpack_basket(struct codec *codec, const struct source_bounce *packed,
+                         const struct tree_basket *basket, uint8_t *dst, char *error);
 
 #endif

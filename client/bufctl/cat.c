@@ -1,0 +1,177 @@
+/* bufctl cat: the values of one branch, one entry a line.
+ *
+ * A jagged entry is a list, an entry of several items too, and lists of those nest. The output is
+ * written as it is made, so that `| head` costs what it shows; with --json it is one array of
+ * entries.
+ */
+#include "target.h"
+#include "value.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is printed: entry e of the range holds items [bound(e), bound(e + 1)) of the values, in
+ * groups of n_per_entry. */
+struct shown {
+    const struct bufferd_view *values;
+    const int64_t *offsets; /* NULL: flat */
+    uint64_t n_entries;
+    unsigned n_per_entry;
+    bool is_json;
+};
+
+static void print_group(const struct shown *s, uint64_t first) {
+    if (s->n_per_entry != 1)
+        putchar('[');
+    for (unsigned i = 0; i < s->n_per_entry; i++) {
+        if (i > 0)
+            fputs(", ", stdout);
+        value_print(stdout, s->values->data, first + i, s->values->item_type, s->is_json);
+    }
+    if (s->n_per_entry != 1)
+        putchar(']');
+}
+
+static void print_entry(const struct shown *s, uint64_t entry) {
+    if (!s->offsets) {
+        print_group(s, entry * s->n_per_entry);
+        return;
+    }
+    putchar('[');
+    for (int64_t i = s->offsets[entry]; i < s->offsets[entry + 1]; i++) {
+        if (i > s->offsets[entry])
+            fputs(", ", stdout);
+        print_group(s, (uint64_t)i * s->n_per_entry);
+    }
+    putchar(']');
+}
+
+static void print_values(const struct shown *s) {
+    if (s->is_json)
+        putchar('[');
+    for (uint64_t e = 0; e < s->n_entries && !ferror(stdout); e++) {
+        if (s->is_json && e > 0)
+            fputs(",\n ", stdout);
+        print_entry(s, e);
+        if (!s->is_json)
+            putchar('\n');
+    }
+    if (s->is_json)
+        puts("]");
+}
+
+/* The buffers must hold what the range says, so that no line reads beyond them. */
+static bool sizes_fit(const struct shown *s, const struct bufferd_view *offsets) {
+    uint64_t n_items = s->n_entries;
+    if (s->offsets) {
+        if (offsets->n_bytes / sizeof(int64_t) != s->n_entries + 1 || s->offsets[0] != 0)
+            return false;
+        for (uint64_t e = 0; e < s->n_entries; e++)
+            if (s->offsets[e + 1] < s->offsets[e])
+                return false;
+        n_items = (uint64_t)s->offsets[s->n_entries];
+    }
+    uint64_t unit = bufferd_item_bytes(s->values->item_type) * s->n_per_entry;
+    return unit && s->values->n_bytes / unit == n_items && s->values->n_bytes % unit == 0;
+}
+
+static int write_raw(const struct bufferd_view *v) {
+    if (v->n_bytes)
+        fwrite(v->data, 1, v->n_bytes, stdout);
+    return BUFCTL_DONE;
+}
+
+static int show(const struct bufferd_result *results, size_t n_results, struct shown *s,
+                const struct args *args) {
+    for (size_t i = 0; i < n_results; i++) {
+        if (results[i].code == 0)
+            continue;
+        struct bufferd_error error = {.code = results[i].code};
+        snprintf(error.text, sizeof(error.text), "%s", results[i].text);
+        return report_error(args->words[0], &error);
+    }
+    s->values = &results[0].view;
+    s->offsets = n_results > 1 ? results[1].view.data : NULL;
+    if (!sizes_fit(s, &results[n_results - 1].view))
+        return report(BUFCTL_REFUSED, "%s: the daemon's buffers do not fit the range",
+                      args->words[0]);
+    if (args->raw)
+        return write_raw(s->values);
+    print_values(s);
+    return BUFCTL_DONE;
+}
+
+static int show_range(struct bufferd *b, const struct target *t, const struct bufferd_column *c,
+                      const struct args *args) {
+    char keys[2][BUFFERD_KEY_BYTES];
+    const char *const key_list[] = {keys[0], keys[1]};
+    struct bufferd_result results[2] = {0};
+    struct bufferd_error error = {0};
+    uint64_t start, stop, id = t->source.source_id;
+    size_t n_keys = c->counter ? 2 : 1;
+    int r = entries_parse(&start, &stop, args->entries, c->n_entries);
+    if (r)
+        return r;
+    const char *tree = bufferd_tree_path(t->tree);
+    error.code = bufferd_key_column(keys[0], id, tree, start, stop, c->name, BUFFERD_DATA);
+    if (!error.code && c->counter)
+        error.code = bufferd_key_column(keys[1], id, tree, start, stop, c->name, BUFFERD_OFFSETS);
+    if (!error.code)
+        error.code = bufferd_materialize(b, results, key_list, n_keys, BUFFERD_WAIT_MEMORY, NULL,
+                                         -1, &error);
+    if (error.code)
+        return report_error(args->words[0], &error);
+    struct shown s = {
+        .n_entries = stop - start, .n_per_entry = c->n_per_entry, .is_json = args->json};
+    r = show(results, n_keys, &s, args);
+    for (size_t i = 0; i < n_keys; i++)
+        if (results[i].code == 0)
+            bufferd_release(&results[i].view);
+    return r;
+}
+
+static int show_branch(struct target *t, struct bufferd *b, const struct args *args) {
+    struct bufferd_column c;
+    int r = target_open(t, b, args->words[0]);
+    if (r == 0)
+        r = target_describe(t, b);
+    if (r)
+        return r;
+    if (!t->branch)
+        return report(BUFCTL_USAGE, "cat takes FILE:TREE/BRANCH; `bufctl tree %s` lists branches",
+                      args->words[0]);
+    int64_t i = bufferd_tree_find(t->tree, t->branch);
+    if (i < 0 || bufferd_tree_column(t->tree, (size_t)i, &c))
+        return report(BUFCTL_REFUSED, "%s has no branch %s; `bufctl tree %s:%s` lists them",
+                      bufferd_tree_path(t->tree), t->branch, t->file, bufferd_tree_path(t->tree));
+    if (c.reason || !c.has_data)
+        return report(BUFCTL_REFUSED, "%s: not supported: %s", c.name,
+                      c.reason ? c.reason : "it only holds other branches");
+    return show_range(b, t, &c, args);
+}
+
+static int run(const struct args *args) {
+    struct bufferd *b = NULL;
+    struct target t = {0};
+    int r = session_open(&b, args, true);
+    if (r)
+        return r;
+    r = show_branch(&t, b, args);
+    target_deinit(&t);
+    bufferd_unref(b);
+    return r;
+}
+
+const struct command command_cat = {
+    .name = "cat",
+    .usage = "cat FILE:TREE/BRANCH [--entries A:B] [--raw] [--json] [--socket PATH]",
+    .summary = "Print the values of a branch, one entry a line",
+    .text = "Jagged entries are lists. With --json the output is one array, in which nan and inf\n"
+            "are null. --raw writes the values' bytes in native order (of a jagged branch: its\n"
+            "content). Starts a daemon of your own if none is running.",
+    .options = OPTION_ENTRIES | OPTION_RAW,
+    .min_words = 1,
+    .max_words = 1,
+    .run = run,
+};

@@ -1,0 +1,152 @@
+/* Steps 3 and 4 of a load: exact memory, then the jobs that fill it.
+ *
+ * The size of every piece is known by now, so each basket has its own place in the buffer and all
+ * of them are decoded in parallel. A load that waits for memory keeps its edge buffers meanwhile
+ * and tries again when some was freed.
+ */
+#include "load_steps.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct load_edge *load_edge_of(struct load *l, uint64_t basket) {
+    for (unsigned i = 0; i < l->n_edges; i++)
+        if (l->edges[i].basket == basket)
+            return &l->edges[i];
+    return NULL;
+}
+
+/* Value bytes of a basket that the range wants, [*startp, *stopp). */
+static void basket_values(struct load *l, uint64_t i, uint64_t *startp, uint64_t *stopp) {
+    const struct load_edge *edge = load_edge_of(l, i);
+    const struct tree_basket *b = load_basket(l, i);
+    *startp = edge ? edge->cut[0] : 0;
+    *stopp = edge                             ? edge->cut[1]
+             : l->column->kind == COLUMN_FLAT ? b->n_entries * load_entry_bytes(l)
+                                              : b->border_bytes;
+}
+
+/* The exact size of the buffer. False: it makes no sense. */
+static bool load_size(struct load *l, uint64_t *n_bytesp) {
+    uint64_t n = 0, start, stop;
+    for (uint64_t i = l->first; i < l->last; i++) {
+        basket_values(l, i, &start, &stop);
+        if (start > stop || ADD_OVERFLOW(n, stop - start, &n))
+            return false;
+    }
+    *n_bytesp = n;
+    return l->column->kind != COLUMN_FLAT || n == (l->stop - l->start) * load_entry_bytes(l);
+}
+
+static void on_room(struct cache_entry *e, int status) {
+    struct load *l = e->maker;
+    l->n_due--;
+    if (status)
+        load_fail(l, WIRE_E_FULL, "the system has no memory left for the arena");
+    if (l->status)
+        load_settle(l);
+    else
+        load_fill(l);
+}
+
+static void load_take(struct load *l, uint64_t n_bytes, uint8_t item_type) {
+    char why[256] = "";
+    load_set_hungry(l, false);
+    int rc = cache_reserve(l->entry, n_bytes, item_type, on_room, why);
+    if (rc == 0) {
+        load_fill(l);
+        return;
+    }
+    if (rc == CACHE_E_COLD)
+        l->n_due++;
+    else if (rc == CACHE_E_FULL && l->waits_for_memory)
+        load_set_hungry(l, true);
+    else
+        load_fail(l, rc == CACHE_E_TOO_LARGE ? WIRE_E_TOO_LARGE : WIRE_E_FULL, why);
+    load_settle(l);
+}
+
+void load_reserve(struct load *l) {
+    uint64_t n_bytes = 0;
+    switch (l->kind) {
+    case LOAD_DATA:
+        if (load_size(l, &n_bytes)) {
+            load_take(l, n_bytes, l->column->item_type);
+            return;
+        }
+        load_fail(l, WIRE_E_CORRUPT, "the baskets do not hold what the branch announces");
+        load_settle(l);
+        return;
+    case LOAD_OFFSETS:
+        load_take(l, (l->stop - l->start + 1) * sizeof(int64_t), ITEM_I8);
+        return;
+    case LOAD_EDGE:
+        load_take(l, load_basket(l, l->first)->raw_bytes, ITEM_BYTES);
+        return;
+    case LOAD_INDEX:
+        load_take(l, load_index(l)->n_public_bytes, ITEM_BYTES);
+        return;
+    }
+}
+
+static void on_filled(void *ctx, const struct job *job, struct job_result *result) {
+    struct load *l = ctx;
+    if (load_job_done(l, result) && l->n_due == 0)
+        load_publish(l);
+}
+
+static void load_fill_data(struct load *l) {
+    uint64_t at = l->entry->offset, start, stop;
+    for (uint64_t i = l->first; i < l->last && !l->status; i++) {
+        const struct load_edge *edge = load_edge_of(l, i);
+        basket_values(l, i, &start, &stop);
+        if (start == stop)
+            continue;
+        struct job job = load_job(l, edge && edge->entry ? JOB_COPY : JOB_DECODE, i);
+        job.value_start = start;
+        job.value_stop = stop;
+        if (edge && edge->entry) {
+            job.in_off = edge->entry->offset;
+            job.in_bytes = edge->entry->n_bytes;
+        }
+        job.out_off = at;
+        job.out_bytes = stop - start;
+        at += stop - start;
+        load_submit(l, &job, on_filled, l);
+    }
+}
+
+void load_fill(struct load *l) {
+    struct cache_entry *e = l->entry;
+    struct job job;
+    switch (l->kind) {
+    case LOAD_DATA:
+        load_fill_data(l);
+        break;
+    case LOAD_OFFSETS:
+        job = (struct job){
+            .kind = JOB_TRANSFORM,
+            .verb = JOB_VERB_COUNTS_TO_OFFSETS,
+            .item_type = l->column->item_type,
+            .in_off = l->counts_entry->offset,
+            .in_bytes = l->counts_entry->n_bytes,
+            .out_off = e->offset,
+            .out_bytes = e->n_bytes,
+        };
+        load_submit(l, &job, on_filled, l);
+        break;
+    case LOAD_EDGE:
+        job = load_job(l, JOB_EDGE, l->first);
+        job.out_off = e->offset;
+        job.out_bytes = e->n_bytes;
+        load_submit(l, &job, on_filled, l);
+        break;
+    case LOAD_INDEX:
+        memcpy(arena_base(cache_arena(l->m->cache)) + e->offset, load_index(l), e->n_bytes);
+        break;
+    }
+    if (l->status)
+        load_settle(l);
+    else if (l->n_due == 0)
+        load_publish(l);
+}

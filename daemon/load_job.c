@@ -1,0 +1,78 @@
+/* What all steps of a load share: the baskets of its range, and jobs on them.
+ *
+ * A job holds a copy of its basket's description, so that no worker reads what the loop may write.
+ */
+#include "load_steps.h"
+
+#include <string.h>
+
+const struct tree_index *load_index(const struct load *l) {
+    return l->tree->index;
+}
+
+struct tree_basket *load_basket(const struct load *l, uint64_t i) {
+    return &tree_index_baskets(load_index(l))[i];
+}
+
+void load_submit(struct load *l, const struct job *job, loader_done_fn *done, void *ctx) {
+    if (loader_submit(&l->group, job, done, ctx))
+        load_fail(l, WIRE_E_FULL, "no memory for a job");
+    else
+        l->n_due++;
+}
+
+/* What every completion does first. False: the load has failed (maybe by this one) and may be gone.
+ */
+bool load_job_done(struct load *l, struct job_result *result) {
+    l->n_due--;
+    sources_count_job(l->m->sources, result);
+    if (result->status)
+        load_fail(l, sources_job_error(result->status), result->error);
+    if (!l->status)
+        return true;
+    free(result->blob);
+    load_settle(l);
+    return false;
+}
+
+/* Bytes of one entry of a flat column, of one (fixed-size) item of a jagged one. */
+uint64_t load_entry_bytes(const struct load *l) {
+    return (uint64_t)item_bytes(l->column->item_type) * l->column->n_per_entry;
+}
+
+/* The part of a basket that the range wants, in entries of the basket. */
+void load_slice(const struct load *l, const struct tree_basket *b, uint64_t *startp,
+                uint64_t *stopp) {
+    *startp = l->start > b->first_entry ? l->start - b->first_entry : 0;
+    *stopp = MIN(l->stop - b->first_entry, b->n_entries);
+}
+
+bool load_cuts(const struct load *l, const struct tree_basket *b) {
+    uint64_t start, stop;
+    load_slice(l, b, &start, &stop);
+    return start > 0 || stop < b->n_entries;
+}
+
+struct job load_job(const struct load *l, enum job_kind kind, uint64_t i) {
+    const struct tree_basket *b = load_basket(l, i);
+    struct job job = {
+        .kind = kind,
+        .item_type = l->column->item_type,
+        .is_jagged = l->column->kind == COLUMN_JAGGED,
+        .n_per_entry = l->column->n_per_entry,
+        .source = l->tree->file->number,
+        .tree = l->tree->number,
+        .first_basket = i,
+        .n_baskets = 1,
+        .file_off = b->file_off,
+        .basket_entries = b->n_entries,
+        .stored_bytes = b->stored_bytes,
+        .raw_bytes = b->raw_bytes,
+        .border_bytes = b->border_bytes,
+        .key_bytes = b->key_bytes,
+        .basket_flags = b->flags,
+    };
+    if (l->kind == LOAD_DATA)
+        load_slice(l, b, &job.slice_start, &job.slice_stop);
+    return job;
+}
