@@ -24,7 +24,7 @@ SAMPLES = [
     "nano_dimuon_rntuple.root",
     "nano_dy_rntuple.root",
 ]
-TREES = {"nano_dy_SpecialTree.root": "SpecialTree"}
+TREES = {"nano_dy_SpecialTree.root": "NotEvents"}
 
 
 def compare(path, tree="Events", **options):

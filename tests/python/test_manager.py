@@ -103,7 +103,7 @@ def test_prefetch_reads_no_data_in_this_process(events, manager, fresh_file):
 
 
 def test_prefetch_leaves_out_what_only_coffea_can_make(events, manager):
-    with manager.prefetch(events.Jet.muonIdxG) as scope:
+    with manager.prefetch(events.Jet.muonIdx1G) as scope:
         assert scope.status()["n_total"] == 1  # the offsets
 
 
@@ -169,7 +169,7 @@ def test_clear_of_what_was_never_read(events, manager):
 
 
 def test_clear_of_what_coffea_made(events, manager):
-    ak.sum(events.Jet.muonIdxG)
+    ak.sum(events.Jet.muonIdx1G)
     assert connection().session.ls("derived/*") != []
-    manager.clear(events.Jet.muonIdxG)
+    manager.clear(events.Jet.muonIdx1G)
     assert connection().session.ls("derived/*local2global*") == []

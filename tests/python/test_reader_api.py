@@ -183,10 +183,10 @@ def test_what_the_daemon_does_not_read_comes_through_uproot_and_is_shared(daemon
     tree = bufferd.open(path)["tree"]
     assert_same(tree.arrays(), expected)
     n_put = figures()["buffers_put"]
-    again = bufferd.open(path)["tree"]
-    again._uproot = None  # must not be needed
-    found = again.arrays(["m"])
+    again = bufferd.open(path)
+    found = again["tree"].arrays(["m"])
     assert_same(found, expected[["m"]])
+    assert again._uproot is None  # was not needed
     assert figures()["buffers_put"] == n_put > 0
     assert np.array_equal(tree.arrays(["m"], library="np")["m"], ak.to_numpy(expected.m))
 

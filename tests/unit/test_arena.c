@@ -3,12 +3,10 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "../../daemon/arena/arena.h"
 #include "forbid.h"
@@ -360,100 +358,4 @@ Test(arena, decay_punches_above_the_stock_small_pages) {
 
 Test(arena, decay_punches_above_the_stock_huge_pages) {
     decay_punches_above_the_stock(true);
-}
-
-/* --- race: alloc, write, check, give back, while the helper fills, punches and trims --- */
-
-#define N_LIVE 48
-#define STRESS_SECONDS 2
-
-struct live {
-    uint64_t off, n_bytes;
-    uint64_t pattern; /* of each word */
-    struct cold cold;
-    bool is_cold;
-};
-
-static void live_write(const struct loop *loop, const struct live *l) {
-    uint64_t *words = (uint64_t *)(arena_base(loop->a) + l->off);
-    check_populated(loop, l->off, l->n_bytes);
-    for (uint64_t i = 0; i < l->n_bytes / 8; i += 64)
-        words[i] = l->pattern + i;
-}
-
-static void live_check(const struct loop *loop, const struct live *l) {
-    const uint64_t *words = (const uint64_t *)(arena_base(loop->a) + l->off);
-    check_populated(loop, l->off, l->n_bytes);
-    for (uint64_t i = 0; i < l->n_bytes / 8; i += 64)
-        cr_assert_eq(words[i], l->pattern + i, "live bytes were lost");
-}
-
-static void live_start(struct loop *loop, struct live *l, unsigned *n_full) {
-    *l =
-        (struct live){.n_bytes = ARENA_PAGE * (1 + (uint64_t)random() % (random() % 6 ? 40 : 3000)),
-                      .pattern = (uint64_t)random() << 20};
-    int r = arena_alloc(loop->a, &l->off, l->n_bytes, on_ready, &l->cold);
-    l->is_cold = r == ARENA_E_COLD;
-    if (r == 0)
-        live_write(loop, l);
-    if (r == ARENA_E_FULL) {
-        l->n_bytes = 0;
-        ++*n_full;
-    }
-}
-
-static void live_stop(struct loop *loop, struct live *l) {
-    if (l->is_cold)
-        return;
-    live_check(loop, l);
-    arena_give_back(loop->a, l->off, l->n_bytes);
-    l->n_bytes = 0;
-}
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static void race(bool wants_huge) {
-    struct loop loop = {0};
-    static struct live live[N_LIVE];
-    unsigned n_full = 0, n_cold = 0, n_ops = 0;
-    uint64_t n_trimmed;
-    loop_open(&loop, N_BYTES, 8 * MIB, wants_huge);
-    srandom(3);
-    for (double stop = seconds() + STRESS_SECONDS; seconds() < stop; n_ops++) {
-        struct live *l = &live[random() % N_LIVE];
-        if (l->n_bytes == 0)
-            live_start(&loop, l, &n_full);
-        else
-            live_stop(&loop, l);
-        if (random() % 100 == 0)
-            cr_assert_eq(arena_trim(loop.a, on_trimmed, &n_trimmed), 0);
-        loop.now_ms += random() % 1000 ? 0 : DECAY_MS;
-        arena_dispatch(loop.a, loop.now_ms);
-        for (unsigned i = 0; i < N_LIVE; i++)
-            if (live[i].is_cold && live[i].cold.n_calls) {
-                cr_assert_eq(live[i].cold.status, 0);
-                live[i].is_cold = false;
-                live_write(&loop, &live[i]);
-                n_cold++;
-            }
-    }
-    loop_settle(&loop);
-    cr_log_info("%u operations, %u cold, %u full", n_ops, n_cold, n_full);
-    cr_assert_gt(n_cold, 20);
-    struct arena_stats s = stats_of(&loop);
-    cr_assert_gt(s.punched_bytes, N_BYTES);
-    cr_assert_eq(s.file_bytes, s.populated_bytes - s.punched_bytes);
-    loop_close(&loop);
-}
-
-Test(arena, race_small_pages, .timeout = 60) {
-    race(false);
-}
-
-Test(arena, race_huge_pages, .timeout = 60) {
-    race(true);
 }

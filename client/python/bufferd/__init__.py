@@ -4,7 +4,7 @@ from . import _bufferd
 from .cache import BufferCache, Cleared
 from .errors import Error
 from .manager import BufferManager
-from .node import node
+from .node import node as _node
 from .reader import open
 
 __version__ = _bufferd.VERSION
@@ -13,9 +13,9 @@ __all__ = ["BufferCache", "BufferManager", "Cleared", "Error", "open", "status",
 
 def status(socket=None):
     """The daemon's settings and counters by name. Raises Error without a daemon."""
-    return node(socket).require().session.status()
+    return _node(socket).require().session.status()
 
 
 def trim(socket=None):
     """Give every free page of the daemon back to the system; returns how many bytes."""
-    return node(socket).require().session.trim()
+    return _node(socket).require().session.trim()

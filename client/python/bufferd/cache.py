@@ -69,9 +69,11 @@ class _Local:
             while self._bytes > self.max_bytes and len(self._arrays) > 1:
                 self._drop(next(iter(self._arrays)))
 
-    def pop(self, key):
+    def drop(self, key):
+        """How many bytes it had; None when it was not there."""
         with self._lock:
-            return self._drop(key)
+            array = self._drop(key)
+            return None if array is None else getattr(array, "nbytes", 0)
 
     def _drop(self, key):
         array = self._arrays.pop(key, None)
@@ -199,7 +201,7 @@ class BufferCache(_bufferd.Cache, MutableMapping):
         if view is None:
             self._local.put(key, value)
         else:
-            self._local.pop(key)
+            self._local.drop(key)
             self._grant(key, view)
 
     @staticmethod
@@ -248,12 +250,11 @@ class BufferCache(_bufferd.Cache, MutableMapping):
         rows, asked = [], []
         for key in keys:
             self._forget(key)
-            array = self._local.pop(key)
-            if array is not None:
-                rows.append(("freed", getattr(array, "nbytes", 0)))
+            n_bytes = self._local.drop(key)
+            if n_bytes is not None:
+                rows.append(("freed", n_bytes))
             else:
                 asked.append(key)
-        del array
         answers = self._ask(self._clear, asked, otherwise=[("not_there", 0)] * len(asked))
         return Cleared(rows + answers)
 

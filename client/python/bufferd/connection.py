@@ -99,6 +99,7 @@ class Connection:
         self._sources = {}  # path: Source, or the Error of opening it
         self._trees = {}  # (source_id, tree): Tree, or the Error
         self._plans = {}
+        self._files_version = files.version
 
     # Two threads may do the same work here at once; the later one wins and nothing is wrong.
 
@@ -151,6 +152,9 @@ class Connection:
 
     def plan(self, key):
         """How to ask for a coffea key. None: its file is not known here, so it is never shared."""
+        if self._files_version != files.version:
+            self._files_version = files.version
+            self._plans.clear()
         plan = self._plans.get(key)
         if plan is None:
             plan = self._make_plan(key)

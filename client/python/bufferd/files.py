@@ -89,6 +89,7 @@ class Files:
         self._unread = {}  # an ordered set of paths
         self._by_uuid = {}
         self._ambiguous = set()
+        self.version = 0  # grows when a UUID stops meaning what it meant
 
     def add(self, files):
         """Files in any of the forms of ``paths_in``; returns their paths."""
@@ -122,6 +123,7 @@ class Files:
         known = self._by_uuid.setdefault(uuid, path)
         if _same_file(known, path):
             return
+        self.version += 1
         if os.path.exists(known) and file_uuid(known) == uuid:
             self._ambiguous.add(uuid)
         else:
