@@ -188,7 +188,7 @@ static const char *read_line(struct config *c, char *line, char *why) {
         return why;
     }
     if (!*text) {
-        snprintf(why, WHY_BYTES, "%s needs a value: %s", key, o->argument);
+        snprintf(why, WHY_BYTES, "%.100s needs a value: %s", key, o->argument);
         return why;
     }
     char room[WHY_BYTES];
