@@ -2,19 +2,25 @@
  * goes back to the system, and no live byte is ever lost. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "../../daemon/arena/arena.h"
 #include "forbid.h"
+#include "namespace.h"
 
 #define MIB (1ull << 20)
 #define N_BYTES (64 * MIB)
 #define UNIT (64ull << 10)
 #define DECAY_MS 60000
+#define CANNOT 77 /* exit status: not on this machine */
 
 /* A loop: an eventfd that the helper rings, and a clock that the test moves. */
 struct loop {
@@ -188,6 +194,46 @@ Test(arena, no_headroom_is_enomem_and_leaves_no_page) {
     cr_assert_eq(stats_of(&loop).stock_bytes, 32 * MIB, "the stock was not tried again");
     loop_close(&loop);
     pretend_end(&loop);
+}
+
+/* By a child, which mounts a tmpfs of 32 MiB. The number of the step that failed; 0: none. */
+static int full_file_system_try(void) {
+    struct loop loop = {.event = eventfd(0, EFD_NONBLOCK)};
+    struct arena_options options = {.decay_ms = DECAY_MS, .wake = on_wake, .ctx = &loop};
+    struct arena_stats stats;
+    struct backing b;
+    struct cold cold = {0};
+    uint64_t off;
+    unsigned uid = geteuid(), gid = getegid();
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) || !ids_map(uid, gid) ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+        mount("arena", "/tmp", "tmpfs", 0, "size=32m"))
+        return CANNOT;
+    if (backing_open(&b, 32 * MIB, "/tmp") || arena_new(&loop.a, &b, &options))
+        return 1;
+    int other = open("/tmp/other", O_CREAT | O_RDWR, 0600);
+    if (fallocate(other, 0, 0, 20 * MIB))
+        return 2;
+    if (arena_alloc(loop.a, &off, 16 * MIB, on_ready, &cold) != ARENA_E_COLD)
+        return 3;
+    while (cold.n_calls == 0)
+        loop_turn(&loop, 1000);
+    arena_get_stats(loop.a, &stats);
+    if (cold.status != -ENOSPC)
+        return 4;
+    return stats.file_bytes == 0 && stats.populated_bytes == 0 ? 0 : 5;
+}
+
+Test(arena, a_full_file_system_is_enospc_and_leaves_no_page) {
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(full_file_system_try());
+    int status = -1;
+    waitpid(pid, &status, 0);
+    cr_assert(WIFEXITED(status), "killed by signal %d", WTERMSIG(status));
+    if (WEXITSTATUS(status) == CANNOT)
+        cr_skip_test("no namespaces here");
+    cr_assert_eq(WEXITSTATUS(status), 0, "step %d", WEXITSTATUS(status));
 }
 
 /* A small wish beside a big one that fails in the same unit. */
