@@ -150,6 +150,8 @@ Test(backing, sizes_that_make_no_sense) {
     struct backing b;
     cr_assert_eq(backing_open(&b, 0, NULL), -EINVAL);
     cr_assert_eq(backing_open(&b, UINT64_MAX, NULL), -EINVAL);
+    cr_assert_not_null(strstr(b.why, "18446744073709551615"));
+    backing_close(&b);
 }
 
 Test(backing, a_bad_directory_is_an_error_and_says_why) {
