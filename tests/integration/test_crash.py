@@ -3,8 +3,10 @@
 import mmap
 import os
 import random
+import shutil
 import signal
 import struct
+import subprocess
 import threading
 import time
 
@@ -171,6 +173,44 @@ def test_a_stop_in_the_middle_of_loads(daemon, slow_file, delay):
         ask_for_all(two, slow_file)
         time.sleep(delay)
         daemon.stop()
+
+
+NEVER_ENDING_READS = """
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+ssize_t pread64(int fd, void *data, size_t n, off_t at) { for (;;) pause(); }
+ssize_t preadv64(int fd, const struct iovec *v, int n, off_t at) { for (;;) pause(); }
+"""
+
+
+@pytest.fixture
+def never_ending_reads(tmp_path):
+    """A library to preload: reads of a data file never end, as on a network that is gone."""
+    if not shutil.which("cc"):
+        pytest.skip("needs a C compiler")
+    library = tmp_path / "reads.so"
+    command = ["cc", "-shared", "-fPIC", "-w", "-o", library, "-x", "c", "-"]
+    subprocess.run(command, input=NEVER_ENDING_READS, text=True, check=True)
+    return {"LD_PRELOAD": str(library), "ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"}
+
+
+def test_a_read_that_does_not_end_holds_up_neither_others_nor_the_stop(
+    start_daemon, slow_file, never_ending_reads
+):
+    daemon = start_daemon(env=never_ending_reads)
+    with daemon.connect() as stuck, daemon.connect() as other:
+        fd = os.open(slow_file[0], os.O_RDONLY)
+        stuck.send_request("open", [fd], label="slow")
+        os.close(fd)
+        other.call("status")
+        began = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.wait() == 1
+        assert time.monotonic() - began < 5
+    daemon.judge()
+    assert "error stop-forced running=1" in daemon.log()
+    assert not daemon.socket.exists() and not daemon.lock.exists()
 
 
 def test_clients_that_die_in_the_middle_of_loads_are_nobody_elses_business(daemon, slow_file):
