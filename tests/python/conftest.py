@@ -7,6 +7,7 @@ are made here stand in for them.
 """
 
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -97,6 +98,7 @@ def daemon(shared_daemon, monkeypatch):
     monkeypatch.setenv("BUFFERD_SOCKET", shared_daemon.socket)
     connection = bufferd.node.node().connection()
     assert connection is not None
+    gc.collect()  # arrays in reference cycles hold their memory
     connection.session.evict("*")
     return shared_daemon
 
@@ -124,11 +126,13 @@ def no_daemon(monkeypatch, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def warn_again(monkeypatch):
-    """What is said once per process is said once per test."""
+def new_process(monkeypatch):
+    """What is said once per process is said once per test; what others opened is not known."""
+    import bufferd.files
     import bufferd.node
 
     monkeypatch.setattr(bufferd.node, "_once", set())
+    bufferd.files.known_files.__init__()
 
 
 @pytest.fixture(scope="session")

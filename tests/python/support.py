@@ -36,6 +36,11 @@ def connection():
     return bufferd.node.node().require()
 
 
+def plan_of(cache, name):
+    """The cache's plan of a key, or None."""
+    return cache._plugged().plan(name)
+
+
 def figures():
     return bufferd.status()
 

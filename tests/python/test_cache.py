@@ -170,7 +170,7 @@ def test_the_cache_itself_pins_nothing(cache, met):
     (entry,) = entry_of("MET_pt/data")
     assert entry["pins"] == 0
     assert connection().session.evict("*MET_pt*")["n_freed"] == 1
-    assert same(cache[met], expected(list(cache._files)[0], "MET_pt,!load", 0, N))
+    assert same(cache[met], expected(cache._files.paths()[0], "MET_pt,!load", 0, N))
 
 
 def test_slices_and_views_keep_the_memory(cache, met):
@@ -346,7 +346,10 @@ def test_two_files_with_one_uuid_are_not_answered(daemon, tmp_path):
     name = key(path, "MET_pt,!load", 0, 5)
     assert len(cache[name]) == 5
     cache.add_file(copy, name.split("/")[0])
-    assert bufferd.BufferCache().get(name) is None
+    assert cache.get(name) is None
+    assert list(cache) == []
+    assert bufferd.BufferCache([path, copy]).get(name) is None
+    assert len(bufferd.BufferCache(path)[name]) == len(bufferd.BufferCache(copy)[name]) == 5
 
 
 def test_a_file_that_cannot_be_opened(daemon, tmp_path):
@@ -428,7 +431,7 @@ def test_what_is_kept_here_is_bounded(daemon):
 def test_pickling_reconnects(cache, met, nano_file):
     array = cache[met]
     copy = pickle.loads(pickle.dumps(cache))
-    assert copy is not cache and copy._files == cache._files
+    assert copy is not cache and copy._files.paths() == cache._files.paths()
     assert np.shares_memory(copy[met], array)
 
 

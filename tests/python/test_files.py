@@ -7,6 +7,7 @@ import shutil
 import nano
 import uproot
 
+import bufferd.files
 from bufferd.files import Files, file_uuid, local_path, paths_in
 
 
@@ -52,15 +53,53 @@ def test_paths_in_what_users_have():
 
 
 def test_files_are_read_when_a_key_asks(nano_file, monkeypatch):
+    n_read = []
+    monkeypatch.setattr(bufferd.files, "_headers", {})
+    monkeypatch.setattr(
+        bufferd.files, "file_uuid", lambda path: n_read.append(path) or file_uuid(path)
+    )
+    names = ["/nowhere/at/all.root", nano_file]
     files = Files()
-    files.add(["/nowhere/at/all.root", nano_file])
-    assert files._by_uuid == {}
+    files.add(names)
+    assert n_read == []
     assert files.find(file_uuid(nano_file)) == nano_file
+    assert n_read == names
     assert files.find("no-such-uuid") is None
+    again = Files()
+    again.add(names)
+    assert again.find(file_uuid(nano_file)) == nano_file
+    assert n_read.count(nano_file) == 1
+
+
+def test_a_file_that_was_rewritten_is_read_again(tmp_path):
+    path = nano.make(tmp_path / "a.root", n_parts=1, n_each=5)
+    files = Files()
+    files.add(path)
+    old = file_uuid(path)
+    assert files.find(old) == path
+    os.replace(nano.make(tmp_path / "b.root", n_parts=1, n_each=5), path)
+    later = Files()
+    later.add(path)
+    assert later.find(file_uuid(path)) == path
+    assert later.find(old) in (path, None)  # whoever opens it sees the difference
+
+
+def test_what_a_cache_knows_goes_before_what_the_process_knows(nano_file, tmp_path):
+    copy = str(shutil.copy(nano_file, tmp_path / "copy.root"))
+    uuid = file_uuid(nano_file)
+    process = Files()
+    process.add_known(uuid, nano_file)
+    own = Files(process)
+    assert own.find(uuid) == nano_file
+    own.add(copy)
+    assert own.find(uuid) == copy
+    process.add_known(uuid, copy)
+    assert process.find(uuid) is None
+    assert own.find(uuid) == copy
 
 
 def test_a_copy_is_another_file_and_names_neither(nano_file, tmp_path):
-    copy = shutil.copy(nano_file, tmp_path / "copy.root")
+    copy = str(shutil.copy(nano_file, tmp_path / "copy.root"))
     files = Files()
     files.add([nano_file])
     uuid = file_uuid(nano_file)

@@ -12,9 +12,9 @@ import numpy as np
 from . import _bufferd
 from .connection import log
 from .errors import Error
-from .files import files as known_files
-from .files import paths_in
+from .files import Files, known_files
 from .node import first, node
+from .plans import Plans
 
 LOCAL_BYTES = 1 << 30
 
@@ -52,7 +52,15 @@ class _Local:
 
     def __init__(self, max_bytes):
         self._arrays, self._bytes, self.max_bytes = OrderedDict(), 0, max_bytes
+        self.after_fork()
+
+    def after_fork(self):
         self._lock = threading.Lock()
+
+    def clear(self):
+        with self._lock:
+            self._arrays.clear()
+            self._bytes = 0
 
     def get(self, key):
         with self._lock:
@@ -99,7 +107,8 @@ class BufferCache(_bufferd.Cache, MutableMapping):
     ----------
     files : path, list of paths, ``{path: tree}`` or coffea fileset, optional
         Files that keys may belong to. Others become known by ``BufferManager(events)`` and by
-        ``bufferd.open``. A key of an unknown file is kept in this process only.
+        ``bufferd.open``. A key of an unknown file is kept in this process only. (Keys name a file
+        by its UUID alone, so all headers of the list are read once, when the first key asks.)
     socket : path, optional
         The daemon's socket; default ``$BUFFERD_SOCKET``, else this user's own daemon, which is
         started when it does not run.
@@ -114,18 +123,19 @@ class BufferCache(_bufferd.Cache, MutableMapping):
     """
 
     def __init__(self, files=None, socket=None, *, local_bytes=LOCAL_BYTES):
-        self._files = known_files.add(files)
+        self._files = Files(known_files)
+        self._files.add(files)
         self._socket = socket
         self._node = node(socket)
-        self._connection = None
+        self._plans = None  # on the connection that is attached
         self._local = _Local(local_bytes)
         self._node.caches.add(self)
 
     def __reduce__(self):
-        return _remake, (type(self), self._files, self._socket, self._local.max_bytes)
+        return _remake, (type(self), self._files.paths(), self._socket, self._local.max_bytes)
 
     def __repr__(self):
-        state = "connected" if self._connection is not None else "not connected"
+        state = "connected" if self._plans is not None else "not connected"
         return f"<bufferd.BufferCache {state}, {len(self)} keys>"
 
     # ABCMeta makes subclasses of Mapping unhashable; the node keeps caches in a WeakSet.
@@ -135,39 +145,45 @@ class BufferCache(_bufferd.Cache, MutableMapping):
         return self is other
 
     def add_file(self, path, uuid=None):
-        """Let keys of this file be answered. `uuid`, when it is known, saves reading the header."""
+        """Let keys of this file be answered. `uuid`, when it is known, saves reading other files'
+        headers."""
+        version = self._files.version
         if uuid is not None:
-            known_files.add_known(uuid, path)
-            paths = paths_in(path)
-        else:
-            paths = known_files.add(path)
-        self._files += tuple(p for p in paths if p not in self._files)
+            self._files.add_known(uuid, path)
+        self._files.add(path)
+        if self._files.version != version:  # what was granted may be another file's
+            self._unplug()
+            self._local.clear()
 
     def detach(self):
         """Forget the session: it belongs to the parent process."""
-        self._connection = None
-        self._attach(None)
-        local, self._local = self._local, _Local(self._local.max_bytes)
-        self._local._arrays, self._local._bytes = local._arrays, local._bytes
+        self._unplug()
+        self._files.after_fork()
+        self._local.after_fork()
 
-    def _connected(self):
-        """The connection, or None."""
+    def _unplug(self):
+        self._plans = None
+        self._attach(None)
+
+    def _plugged(self):
+        """The plans on the live connection, or None."""
         connection = self._node.connection()
-        if connection is not None and connection is not self._connection:
+        plans = self._plans
+        if connection is not None and (plans is None or plans.connection is not connection):
             self._attach(connection.session)
-            self._connection = connection
-        return connection
+            plans = self._plans = Plans(connection, self._files)
+        return plans if connection is not None else None
 
     def _ask(self, call, *args, otherwise=None):
-        """Call with the connection; `otherwise` when there is none or it fails."""
-        connection = self._connected()
-        if connection is None:
+        """Call with the plans; `otherwise` when there is no daemon or it fails."""
+        plans = self._plugged()
+        if plans is None:
             return otherwise
         try:
-            return call(connection, *args)
+            return call(plans, *args)
         except Error as e:
             if e.name == "gone":
-                self._node.lost(connection, e)
+                self._node.lost(plans.connection, e)
             else:
                 log.debug("%s", e)
             return otherwise
@@ -184,8 +200,9 @@ class BufferCache(_bufferd.Cache, MutableMapping):
         self._grant(key, view)
         return view.array()
 
-    def _find(self, connection, key):
-        plan, view = connection.find(key)
+    @staticmethod
+    def _find(plans, key):
+        plan, view = plans.find(key)
         if plan is None and first("unknown file"):
             log.warning(
                 "a buffer's file is not known, so it is not shared: use BufferCache(files) or "
@@ -205,11 +222,11 @@ class BufferCache(_bufferd.Cache, MutableMapping):
             self._grant(key, view)
 
     @staticmethod
-    def _put(connection, key, value, item_type):
-        plan = connection.plan(key)
+    def _put(plans, key, value, item_type):
+        plan = plans.plan(key)
         if plan is None or plan.is_native:  # not shared, or the daemon's to make
             return None
-        view, _ = connection.session.put(plan.key, value, item_type)
+        view, _ = plans.session.put(plan.key, value, item_type)
         if view.nbytes != value.nbytes or view.item_type != item_type:
             return None
         return view
@@ -259,11 +276,10 @@ class BufferCache(_bufferd.Cache, MutableMapping):
         return Cleared(rows + answers)
 
     @staticmethod
-    def _clear(connection, keys):
-        plans = [connection.plan(key) for key in keys]
-        texts = [plan.key for plan in plans if plan is not None]
+    def _clear(plans, keys):
+        texts = [plan.key for plan in map(plans.plan, keys) if plan is not None]
         rows = [("not_there", 0)] * (len(keys) - len(texts))
-        for outcome, n_bytes in connection.session.clear(texts) if texts else ():
+        for outcome, n_bytes in plans.session.clear(texts) if texts else ():
             rows.append((_OUTCOMES[outcome], n_bytes))
         return rows
 
@@ -275,4 +291,4 @@ class BufferCache(_bufferd.Cache, MutableMapping):
 
 
 def _remake(cls, files, socket, local_bytes):
-    return cls(list(files), socket, local_bytes=local_bytes)
+    return cls(files, socket, local_bytes=local_bytes)

@@ -1,9 +1,9 @@
 """Which file has which UUID.
 
 coffea's keys name a file by its UUID alone. Paths come from the user (``BufferCache(files)``), from
-events (``BufferManager(events)``) and from ``bufferd.open``; a file's header is read when some key
-asks for a UUID that is not known yet, so that a list of thousands of files costs nothing at first.
-A UUID that two different files carry names neither: such keys are not answered from a file.
+events (``BufferManager(events)``) and from ``bufferd.open``. The headers of a list of files are read
+when the first key asks, once per process. All of them: a UUID that two different files carry (a
+copy that was updated keeps it) names neither, and its keys are not answered from a file.
 """
 
 from __future__ import annotations
@@ -73,6 +73,27 @@ def paths_in(files):
             yield from paths_in(item)
 
 
+_headers = {}  # path: (signature, UUID), of this process
+
+
+def _signature(path):
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _header(path, is_trusted):
+    """The UUID of a path; what was read before is good enough when `is_trusted`."""
+    known = _headers.get(path)
+    if known is not None and (is_trusted or known[0] == _signature(path)):
+        return known[1]
+    signature, uuid = _signature(path), file_uuid(path)
+    _headers[path] = signature, uuid
+    return uuid
+
+
 def _same_file(a, b):
     try:
         return a == b or os.path.samefile(a, b)
@@ -81,25 +102,37 @@ def _same_file(a, b):
 
 
 class Files:
-    """The paths this process was told of; safe from all threads."""
+    """Paths that somebody was told of; what is not among them is looked for in `parent`. Safe from
+    all threads."""
 
-    def __init__(self):
-        self._lock = threading.Lock()
-        self._seen = set()
-        self._unread = {}  # an ordered set of paths
+    def __init__(self, parent=None):
+        self._parent = parent
+        self._paths = {}  # an ordered set
+        self._n_read = 0  # paths whose headers were read
+        self._is_checked = False  # ... and were compared with what is there now
         self._by_uuid = {}
         self._ambiguous = set()
-        self.version = 0  # grows when a UUID stops meaning what it meant
+        self._version = 0
+        self.after_fork()
+
+    def after_fork(self):
+        self._lock = threading.Lock()
+
+    @property
+    def version(self):
+        """Changes when a UUID no longer means what it meant."""
+        return self._version + (self._parent.version if self._parent else 0)
+
+    def paths(self):
+        with self._lock:
+            return tuple(self._paths)
 
     def add(self, files):
-        """Files in any of the forms of ``paths_in``; returns their paths."""
-        paths = tuple(paths_in(files))
+        """Files in any of the forms of ``paths_in``."""
+        paths = dict.fromkeys(paths_in(files))
         with self._lock:
-            for path in paths:
-                if path not in self._seen:
-                    self._seen.add(path)
-                    self._unread[path] = None
-        return paths
+            self._paths.update(paths)
+            self._is_checked = False
 
     def add_known(self, uuid, path):
         """A file whose UUID somebody has read. (Whoever opens it checks again.)"""
@@ -111,27 +144,33 @@ class Files:
     def find(self, uuid):
         """The path of that UUID, or None."""
         with self._lock:
-            while uuid not in self._by_uuid and self._unread:
-                path = next(iter(self._unread))
-                del self._unread[path]
-                found = file_uuid(path)
-                if found is not None:
-                    self._learn(found, path)
-            return None if uuid in self._ambiguous else self._by_uuid.get(uuid)
+            if self._n_read < len(self._paths):
+                self._read(list(self._paths)[self._n_read :], is_trusted=True)
+                self._n_read = len(self._paths)
+            if uuid not in self._by_uuid and not self._is_checked:
+                self._is_checked = True
+                self._read(self._paths, is_trusted=False)
+            if uuid in self._ambiguous:
+                return None
+            path = self._by_uuid.get(uuid)
+        return self._parent.find(uuid) if path is None and self._parent else path
+
+    def _read(self, paths, is_trusted):
+        for path in paths:
+            uuid = _header(path, is_trusted)
+            if uuid is not None:
+                self._learn(uuid, path)
 
     def _learn(self, uuid, path):
         known = self._by_uuid.setdefault(uuid, path)
-        if _same_file(known, path):
+        if known == path or _same_file(known, path):
             return
-        self.version += 1
-        if os.path.exists(known) and file_uuid(known) == uuid:
+        self._version += 1
+        if _header(known, is_trusted=False) == uuid:
             self._ambiguous.add(uuid)
         else:
             self._by_uuid[uuid] = path
 
-    def after_fork(self):
-        self._lock = threading.Lock()
 
-
-#: of this process
-files = Files()
+#: what this process knows without having said for which cache
+known_files = Files()

@@ -17,7 +17,7 @@ class Prefetch:
 
     def __init__(self, cache, keys, nthreads):
         self._cache, self._keys, self._nthreads = cache, keys, nthreads
-        self._connection, self._scopes = None, []
+        self._session, self._scopes = None, []
 
     def __enter__(self):
         self._cache._ask(self._start)
@@ -26,12 +26,12 @@ class Prefetch:
     def __exit__(self, *exc):
         self.cancel()
 
-    def _start(self, connection):
-        plans = (connection.plan(key) for key in self._keys)
-        texts = list(dict.fromkeys(p.key for p in plans if p is not None and p.is_native))
-        self._connection = connection
+    def _start(self, plans):
+        each = (plans.plan(key) for key in self._keys)
+        texts = list(dict.fromkeys(p.key for p in each if p is not None and p.is_native))
+        self._session = plans.session
         for at in range(0, len(texts), _MAX_KEYS):
-            scope = connection.session.prefetch(texts[at : at + _MAX_KEYS], self._nthreads)
+            scope = self._session.prefetch(texts[at : at + _MAX_KEYS], self._nthreads)
             self._scopes.append(scope)
 
     def _each(self, call):
@@ -51,15 +51,15 @@ class Prefetch:
 
     def status(self):
         """``n_total``, ``n_ready``, ``n_failed``, ``bytes_ready`` and ``failures`` (Errors)."""
-        return self._each(lambda s: self._connection.session.scope_status(s))
+        return self._each(lambda s: self._session.scope_status(s))
 
     def wait(self, timeout=None):
         """Until all is loaded or has failed; answers like ``status()``."""
-        return self._each(lambda s: self._connection.session.scope_wait(s, timeout=timeout))
+        return self._each(lambda s: self._session.scope_wait(s, timeout=timeout))
 
     def cancel(self):
         """Load no more of it; answers like ``status()``."""
-        out = self._each(lambda s: self._connection.session.scope_cancel(s))
+        out = self._each(lambda s: self._session.scope_cancel(s))
         self._scopes = []
         return out
 

@@ -16,7 +16,7 @@ import weakref
 from . import _bufferd
 from .connection import Connection
 from .errors import Error
-from .files import files
+from .files import known_files
 
 RETRY_S = 5.0
 
@@ -119,7 +119,7 @@ def node(socket=None):
 def _after_fork_in_child():
     global _nodes_lock
     _nodes_lock = threading.Lock()
-    files.after_fork()
+    known_files.after_fork()
     for each in _nodes.values():
         each.after_fork()
 

@@ -16,8 +16,7 @@ import numpy as np
 from . import _bufferd, keys
 from .connection import log
 from .errors import Error
-from .files import file_uuid, local_path
-from .files import files as known_files
+from .files import file_uuid, known_files, local_path
 from .node import node
 
 _UINT8 = _bufferd.ITEM_TYPES["|u1"]
@@ -36,9 +35,9 @@ class File:
         self._name = os.fspath(path)
         if self.path is not None and not os.path.exists(self.path):
             raise FileNotFoundError(self.path)
-        if self.path is not None:
-            known_files.add(self.path)
         self.uuid = file_uuid(self.path) if self.path is not None else None
+        if self.uuid is not None:
+            known_files.add_known(self.uuid, self.path)
         self._node = node(socket)
         self._uproot = None
 
