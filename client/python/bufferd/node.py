@@ -8,6 +8,7 @@ process, then tried again in silence, at growing intervals.
 from __future__ import annotations
 
 import os
+import sysconfig
 import threading
 import time
 import warnings
@@ -65,7 +66,8 @@ class Node:
                 return self._connection
             began = time.monotonic()
             try:
-                self._connection = Connection(_bufferd.Session(socket=self.socket or None))
+                session = _bufferd.Session(socket=self.socket or None, daemon=_daemon())
+                self._connection = Connection(session)
                 self._wait_s = RETRY_S
             except Error as e:
                 self._set_back(time.monotonic() - began)
@@ -92,6 +94,12 @@ class Node:
             self._connection = None
             self._set_back()
             _warn(error)
+
+
+def _daemon():
+    """The daemon that was installed with this package, for who runs its Python by path."""
+    program = os.path.join(sysconfig.get_path("scripts"), "bufferd")
+    return program if "BUFFERD_DAEMON" not in os.environ and os.path.exists(program) else None
 
 
 def _warn(error):

@@ -116,6 +116,7 @@ class Tree:
 
     def __init__(self, file, path, index):
         self._file, self.path, self._index = file, path, index
+        self._fields_of_all = None
 
     def __repr__(self):
         return f"<bufferd.Tree {self.path!r} of {self._file._name!r}>"
@@ -196,6 +197,11 @@ class Tree:
         return None
 
     def _all_fields(self):
+        if self._fields_of_all is None:
+            self._fields_of_all = self._find_all_fields()
+        return self._fields_of_all
+
+    def _find_all_fields(self):
         columns = [c for c in self._index.columns.values() if c.has_data]
         fields = {c.name.rpartition("/")[2]: c for c in columns}
         if len(fields) == len(columns) and all(c.is_native(self._index) for c in columns):
