@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 /* ---- fork ---- */
@@ -51,8 +52,10 @@ static uint64_t release_and_overwrite(struct bufferd *b, struct bufferd_view *v)
 static pid_t fork_keeper(struct bufferd *b, struct bufferd_view *v, int go[2]) {
     cr_assert_eq(pipe(go), 0);
     pid_t child = fork();
-    if (child == 0)
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         _exit(child_keeps(b, v, go[0]));
+    }
     return child;
 }
 
@@ -102,6 +105,7 @@ Test(client_fork, fork_of_a_fork, .timeout = 60) {
     cr_assert_eq(pipe(go), 0);
     pid_t child = fork();
     if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
         int inner[2];
         pid_t grandchild = fork_keeper(b, &v, inner);
         char c;
