@@ -119,11 +119,14 @@ static void result_fail(struct bufferd_result *r, int code, struct str detail) {
     wire_error_describe(r->text, sizeof(r->text), (unsigned)code, detail);
 }
 
-/* One item's answer. Items that were granted and are gone again go back to todo. */
+/* One item's answer. Items that were granted and are gone again go back to todo; so do those that
+ * were to wait for memory and lost what they had while others waited. */
 static void fetch_take(struct fetch *f, size_t item, const struct msg_grant *g) {
     struct bufferd_result *r = &f->results[item];
     if (g->status) {
         result_fail(r, outcome_of_wire(g->status), g->detail);
+        if (g->status == WIRE_E_FULL && f->flags & BUFFERD_WAIT_MEMORY)
+            f->todo[f->n_again++] = item;
     } else if (view_pin(&r->view, f->session, g->record, g->version)) {
         r->code = 0;
         r->text[0] = 0;

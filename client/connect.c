@@ -208,9 +208,12 @@ API int bufferd_connect(struct bufferd **bp, const struct bufferd_options *optio
     const char *path = options->socket ? options->socket : getenv("BUFFERD_SOCKET");
     const char *client = options->client ? options->client : program_invocation_short_name;
     int64_t deadline = deadline_after(options->timeout_ms ? options->timeout_ms : CONNECT_MS);
-    if (path && *path)
-        return connect_named(bp, path, client, deadline, error);
-    return connect_own(bp, options, client, deadline, error);
+    int rc = path && *path ? connect_named(bp, path, client, deadline, error)
+                           : connect_own(bp, options, client, deadline, error);
+    if (rc == BUFFERD_E_TIMEOUT) /* for connecting the two are the same: nobody answers */
+        rc = fail(error, BUFFERD_E_GONE,
+                  "the daemon accepts connections but does not answer; is it stopped?");
+    return rc;
 }
 
 API struct bufferd *bufferd_ref(struct bufferd *b) {

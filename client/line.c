@@ -36,6 +36,14 @@ static struct out_frame *out_frame_free(struct out_frame *o) {
     return NULL;
 }
 
+static void drop_out(struct line *l) {
+    struct out_frame *o, *next;
+    DL_FOREACH_SAFE(l->out, o, next)
+    out_frame_free(o);
+    l->out = NULL;
+    l->out_bytes = 0;
+}
+
 int line_new(struct line **lp, int fd) {
     pthread_condattr_t attr;
     struct line *l = calloc(1, sizeof(*l));
@@ -86,7 +94,9 @@ static bool send_some(struct line *l) {
                             o->n_sent ? -1 : o->fd);
     pthread_mutex_lock(&l->mutex);
     if (n < 0) {
-        if (n != -EAGAIN)
+        if (n == -EPIPE || n == -ECONNRESET)
+            drop_out(l); /* its last words may still be unread: the reader finds the end */
+        else if (n != -EAGAIN)
             line_kill(l, "the connection broke while sending");
         return false;
     }

@@ -201,6 +201,8 @@ API int bufferd_tree_column(const struct bufferd_tree *t, size_t i, struct buffe
         .n_baskets = c->n_baskets,
         .zip_bytes = c->zip_bytes,
     };
+    if (c->flags & COLUMN_COUNTS)
+        out->reason = "a collection: its members are read, and its offsets";
     if (c->kind == COLUMN_NONE)
         out->reason = c->reason ? tree_index_string(x, c->reason) : "not read natively";
     if (c->kind == COLUMN_JAGGED && c->counter)

@@ -188,7 +188,7 @@ static const char *read_line(struct config *c, char *line, char *why) {
         return why;
     }
     if (!*text) {
-        snprintf(why, WHY_BYTES, "%s needs a value: %s", key, o->argument);
+        snprintf(why, WHY_BYTES, "%.100s needs a value: %s", key, o->argument);
         return why;
     }
     char room[WHY_BYTES];
@@ -231,10 +231,11 @@ static int read_file(struct config *c, const char *path, char *error) {
 static int complete_socket(struct config *c) {
     if (c->socket)
         return 0;
+    /* As the client looks for it: a stale XDG_RUNTIME_DIR (su, a batch slot) is as good as none. */
     const char *runtime = getenv("XDG_RUNTIME_DIR");
-    int n = runtime && *runtime
-                ? asprintf(&c->socket, "%s/bufferd/socket", runtime)
-                : asprintf(&c->socket, "/tmp/bufferd-%u/socket", (unsigned)geteuid());
+    bool is_usable = runtime && *runtime == '/' && access(runtime, W_OK | X_OK) == 0;
+    int n = is_usable ? asprintf(&c->socket, "%s/bufferd/socket", runtime)
+                      : asprintf(&c->socket, "/tmp/bufferd-%u/socket", (unsigned)geteuid());
     if (n < 0) {
         c->socket = NULL;
         return -ENOMEM;

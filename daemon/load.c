@@ -28,12 +28,17 @@ static void unhold(struct cache_entry **ep) {
     *ep = NULL;
 }
 
+/* What a stuck thread may still touch stays in use for good. */
 static void load_free(struct load *l) {
+    l->m->n_loads--;
+    if (l->is_stuck) {
+        free(l);
+        return;
+    }
     for (unsigned i = 0; i < l->n_edges; i++)
         unhold(&l->edges[i].entry);
     unhold(&l->counts_entry);
     sources_unuse(l->tree);
-    l->m->n_loads--;
     free(l);
 }
 
@@ -53,6 +58,8 @@ void load_settle(struct load *l) {
     load_set_hungry(l, false);
     e->maker = NULL;
     l->m->metrics->buffers_failed += l->status != WIRE_E_CANCELLED;
+    if (l->is_stuck)
+        cache_strand(e);
     cache_fail(e, l->status, l->text);
     load_free(l);
 }

@@ -4,7 +4,8 @@
  */
 #include "load_steps.h"
 
-#include <string.h>
+#include <errno.h>
+#include <stdlib.h>
 
 const struct tree_index *load_index(const struct load *l) {
     return l->tree->index;
@@ -25,6 +26,7 @@ void load_submit(struct load *l, const struct job *job, loader_done_fn *done, vo
  */
 bool load_job_done(struct load *l, struct job_result *result) {
     l->n_due--;
+    l->is_stuck |= result->status == -ETIMEDOUT;
     sources_count_job(l->m->sources, result);
     if (result->status)
         load_fail(l, sources_job_error(result->status), result->error);

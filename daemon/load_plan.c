@@ -7,6 +7,7 @@
  */
 #include "load_steps.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +68,7 @@ static void plan_end(struct load *l) {
 static void on_planned(void *ctx, const struct job *job, struct job_result *result) {
     struct load *l = ctx;
     l->n_due--;
+    l->is_stuck |= result->status == -ETIMEDOUT;
     sources_count_job(l->m->sources, result);
     if (result->status)
         load_fail(l, sources_job_error(result->status), result->error);

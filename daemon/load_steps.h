@@ -39,7 +39,8 @@ struct load {
     struct cache_entry *counts_entry; /* held */
     unsigned n_due;                   /* jobs, waiters and wants that will call back */
     bool waits_for_memory, is_hungry;
-    int status; /* the first failure: a wire error */
+    bool is_stuck; /* a job was given up: its thread may still read and write */
+    int status;    /* the first failure: a wire error */
     char text[256];
 };
 

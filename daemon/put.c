@@ -8,6 +8,7 @@
  */
 #include "client.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,7 +90,10 @@ static void put_publish(struct put *p) {
 static void on_copied(void *ctx, const struct job *job, struct job_result *result) {
     struct put *p = ctx;
     p->is_running = false;
-    staging_unuse(p->staging, p->domain);
+    if (result->status == -ETIMEDOUT) /* its thread may still copy: leave it both ends */
+        cache_strand(p->entry);
+    else
+        staging_unuse(p->staging, p->domain);
     p->staging = NULL;
     if (!p->client || result->status) {
         put_abort(p, result->status ? sources_job_error(result->status) : WIRE_E_CANCELLED,

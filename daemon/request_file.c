@@ -6,6 +6,7 @@
  */
 #include "client.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -156,7 +157,8 @@ static void reply_trees(struct client *c, uint64_t id, uint64_t cursor, const vo
 static void on_listed(void *ctx, const struct job *job, struct job_result *result) {
     struct file_request *r = ctx;
     struct client *c = r->pending.client;
-    r->file->n_uses--;
+    if (result->status != -ETIMEDOUT) /* else a thread may still read from it */
+        r->file->n_uses--;
     sources_count_job(r->file->sources, result);
     if (c) {
         pending_end(&r->pending);

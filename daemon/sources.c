@@ -208,7 +208,8 @@ static void on_described(void *ctx, const struct job *job, struct job_result *re
     struct sources_file *f = t->file;
     struct sources *s = f->sources;
     struct sources_waiter *waiters = NULL;
-    f->n_uses--;
+    if (result->status != -ETIMEDOUT) /* else a thread may still read from it */
+        f->n_uses--;
     sources_count_job(s, result);
     int status = sources_job_error(result->status);
     if (!status && !tree_index_check(result->blob, result->n_blob_bytes)) {
@@ -378,7 +379,8 @@ static void on_opened(void *ctx, const struct job *job, struct job_result *resul
         s->n_open++;
         s->metrics->sources_opened++;
     } else {
-        close(job->fd);
+        if (job->fd >= 0) /* a stuck thread keeps it */
+            close(job->fd);
     }
     while (f->waiters) {
         struct sources_waiter *w = f->waiters;

@@ -23,6 +23,9 @@ enum column_kind {
     COLUMN_JAGGED = 2, /* as many items as the counter column says, times n_per_entry */
 };
 
+#define COLUMN_COUNTS                                                                              \
+    2                     /* a split collection's own branch: how many elements each entry has; its
+                             offsets are for clients, the counts themselves are what nobody means */
 #define COLUMN_HAS_DATA 1 /* false for group branches: they hold other branches only */
 
 struct tree_index {

@@ -29,11 +29,13 @@ RUNS = [  # title, which file, options
     ("second process", "first", []),
     ("fresh file, prefetch", "fresh", ["--mode", "prefetch", "--clear"]),
 ]
+HEADER = ("", "seconds", "buffers made", "baskets decoded", "decoded", "shared", "in cache",
+          "after clear")
 
 
 def start_daemon(socket, memory):
     command = [os.path.join(BIN, "bufferd"), "--socket", socket, "--memory", memory]
-    print("$", *command[:1], "--memory", memory, flush=True)
+    print("$ bufferd --memory", memory, flush=True)
     daemon = subprocess.Popen(command, stderr=open(socket + ".log", "w"))
     for _ in range(100):
         if os.path.exists(socket):
@@ -76,7 +78,7 @@ def megabytes(n):
 
 
 def results_table(results):
-    rows = [("", "seconds", "buffers made", "baskets decoded", "decoded", "shared")]
+    rows = [HEADER]
     for (title, _, _), r in zip(RUNS, results):
         rows.append(
             (
@@ -86,6 +88,8 @@ def results_table(results):
                 f"{r['baskets_decoded']}",
                 megabytes(r["bytes_unpacked"]),
                 megabytes(r["bytes_shared"]),
+                megabytes(r["cached"]),
+                megabytes(r["cached_after_clear"]) if "cached_after_clear" in r else "-",
             )
         )
     return rows
@@ -129,6 +133,8 @@ def check(results):
         wrong.append("first process: nothing was decoded by the daemon")
     if results[2]["baskets_decoded"] or results[2]["buffers_made"]:
         wrong.append("second process: it decoded again what the first one had")
+    if results[3]["cached_after_clear"] >= results[3]["cached"]:
+        wrong.append("clear freed nothing")
     if not results[2]["bytes_shared"]:
         wrong.append("second process: nothing was shared")
     return wrong
@@ -142,13 +148,8 @@ def tell_story(args, socket):
         results.append(analyse(files[which], args.tree, socket, options))
     print()
     print_table(results_table(results))
-    last = results[-1]
-    print(
-        f"\nmemory in the cache before clear: {megabytes(last['before_clear']['live_bytes'])}, "
-        f"after: {megabytes(last['after_clear']['live_bytes'])}"
-    )
     plot(results, args.plot)
-    print(f"mass plot: {os.path.relpath(args.plot)}")
+    print(f"\nmass plot: {os.path.relpath(args.plot)}")
     bufctl(socket, "ls", n_lines=12)
     bufctl(socket, "evict", "--all")
     wrong = check(results)

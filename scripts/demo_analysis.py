@@ -80,11 +80,9 @@ def shared_bytes(events):
     return sum(seen.values())
 
 
-def clear(events, socket):
-    """Memory in use before and after clear."""
-    before = bufferd.status(socket=socket)
-    bufferd.BufferManager(events).clear(*columns(events))
-    return before, bufferd.status(socket=socket)
+def cached(socket):
+    """Bytes of the arena that hold buffers."""
+    return bufferd.status(socket=socket)["arena_live_bytes"]
 
 
 def main():
@@ -112,9 +110,10 @@ def main():
         for name, h in histograms.items()
     }
     out["bytes_shared"] = shared_bytes(events) if args.mode != "alone" else 0
+    out["cached"] = cached(args.socket)
     if args.clear:
-        del histograms
-        out["before_clear"], out["after_clear"] = clear(events, args.socket)
+        bufferd.BufferManager(events).clear(*columns(events))
+        out["cached_after_clear"] = cached(args.socket)
     print(json.dumps(out))
 
 

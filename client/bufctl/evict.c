@@ -40,7 +40,8 @@ static int run_evict(const struct args *args) {
     if (!args->all && evicted.n_freed + evicted.n_held == 0)
         return report(BUFCTL_REFUSED, "no buffer matches %s; `bufctl ls` lists them", pattern);
     print_evicted(&evicted, args->json);
-    return evicted.n_freed == 0 && evicted.n_held > 0 ? BUFCTL_REFUSED : BUFCTL_DONE;
+    bool is_refused = evicted.n_freed == 0 && evicted.n_held > 0;
+    return is_refused && !args->all ? BUFCTL_REFUSED : BUFCTL_DONE;
 }
 
 static int run_trim(const struct args *args) {
@@ -67,7 +68,7 @@ const struct command command_evict = {
     .usage = "evict PATTERN | --all [--json] [--socket PATH]",
     .summary = "Free buffers that nobody holds",
     .text = "PATTERN is a shell glob over keys and file paths, as for ls; quote it. Exit code 1\n"
-            "when nothing matches, or when all that matches is held by clients.",
+            "when nothing matches the pattern, or when all that does is held by clients.",
     .options = OPTION_ALL,
     .max_words = 1,
     .run = run_evict,

@@ -70,11 +70,11 @@ int session_open(struct bufferd **bp, const struct args *args, bool may_start) {
     if (r == 0)
         return BUFCTL_DONE;
     error.code = r;
-    if (r != BUFFERD_E_GONE)
-        return report_error(NULL, &error);
     const char *socket = args->socket ? args->socket : getenv("BUFFERD_SOCKET");
-    report(0, "no bufferd is running%s%s%s%s%s", socket ? " at " : "", socket ? socket : "",
-           error.text[0] ? " (" : "", error.text, error.text[0] ? ")" : "");
+    bool is_named = socket && socket[0];
+    if (r != BUFFERD_E_GONE || (may_start && !is_named))
+        return report_error(NULL, &error);
+    report(0, "no bufferd is running%s%s", is_named ? " at " : "", is_named ? socket : "");
     fprintf(stderr, "        %s\n", advice_for(BUFFERD_E_GONE));
     return BUFCTL_NO_DAEMON;
 }

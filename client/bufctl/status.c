@@ -6,6 +6,8 @@
 #include "command.h"
 #include "text.h"
 
+#include <string.h>
+
 static json_t *figure_json(const struct bufferd_figure *f) {
     return f->text[0] ? json_text(f->text) : json_integer((json_int_t)f->value);
 }
@@ -13,11 +15,15 @@ static json_t *figure_json(const struct bufferd_figure *f) {
 static const char *figure_text(char room[TEXT_BYTES], const struct bufferd_figure *f) {
     if (f->text[0])
         return f->text;
-    if (f->unit[0] == 'b')
+    if (!strcmp(f->unit, "bytes"))
         return human_bytes(room, f->value);
-    if (f->unit[0] == 'n')
+    if (!strcmp(f->unit, "ns"))
         return human_ns(room, f->value);
-    return human_count(room, f->value);
+    if (!strcmp(f->unit, "ms"))
+        return human_ns(room, f->value * 1000000);
+    snprintf(room, TEXT_BYTES, "%llu%s%s", (unsigned long long)f->value, f->unit[0] ? " " : "",
+             f->unit);
+    return room;
 }
 
 static void print_table(const struct bufferd_figure *figures, size_t n_figures) {
@@ -33,10 +39,26 @@ static void print_table(const struct bufferd_figure *figures, size_t n_figures) 
     table_free(t);
 }
 
+/* A name that comes several times is a list. */
+static void add_figure(json_t *document, const char *name, json_t *value) {
+    json_t *present = json_object_get(document, name);
+    if (!present) {
+        json_object_set_new(document, name, value);
+        return;
+    }
+    if (!json_is_array(present)) {
+        json_t *list = json_array();
+        json_array_append(list, present);
+        json_object_set_new(document, name, list);
+        present = list;
+    }
+    json_array_append_new(present, value);
+}
+
 static void print_json(const struct bufferd_figure *figures, size_t n_figures) {
     json_t *document = json_object();
     for (size_t i = 0; i < n_figures; i++)
-        json_object_set_new(document, figures[i].name, figure_json(&figures[i]));
+        add_figure(document, figures[i].name, figure_json(&figures[i]));
     json_print(document);
 }
 

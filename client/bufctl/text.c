@@ -31,7 +31,8 @@ const char *human_ns(char out[TEXT_BYTES], uint64_t ns) {
     size_t i = 0;
     while (i + 1 < sizeof(units) / sizeof(units[0]) && (double)ns < units[i].ns)
         i++;
-    snprintf(out, TEXT_BYTES, "%.1f %s", (double)ns / units[i].ns, units[i].unit);
+    double value = (double)ns / units[i].ns;
+    snprintf(out, TEXT_BYTES, value >= 9.95 ? "%.0f %s" : "%.1f %s", value, units[i].unit);
     return out;
 }
 

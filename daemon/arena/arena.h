@@ -20,11 +20,11 @@ enum {
 struct arena_options {
     uint64_t stock_bytes; /* populated free pages to keep */
     uint64_t decay_ms;    /* what is free above the stock for so long is punched */
-    void (*wake)(
-        void *ctx); /* called on the helper thread, which holds a lock: only wake the loop */
-    void *ctx;      /* borrowed */
-    const char
-        *system_root; /* borrowed; where /proc and /sys are read (memory.h); NULL: the machine */
+    /* On the helper thread, which holds a lock: it may only wake the loop. */
+    void (*wake)(void *ctx);
+    void *ctx; /* borrowed */
+    /* Borrowed; where /proc and /sys are read (memory.h); NULL: the machine itself. */
+    const char *system_root;
 };
 
 struct arena;
@@ -37,9 +37,9 @@ struct arena *arena_free(struct arena *a);
 
 /* A populated range of n_bytes (> 0), rounded up to pages. On ARENA_E_COLD *offp is reserved
  * already and `on_ready(ctx, status)` runs once in a later arena_dispatch: 0, or negative errno
- * (-ENOMEM: no headroom; -ENOSPC: the file system is full; the range is then still the caller's to
- * give back, never before). Return: 0,
- * ARENA_E_FULL, ARENA_E_COLD, or negative errno. */
+ * (-ENOMEM: no headroom; -ENOSPC: the file system is full). The range is the caller's to give back
+ * then, whatever the status; never before. Return: 0, ARENA_E_FULL, ARENA_E_COLD, or negative
+ * errno. */
 typedef void arena_ready_fn(void *ctx, int status);
 int arena_alloc(struct arena *a, uint64_t *offp, uint64_t n_bytes, arena_ready_fn *on_ready,
                 void *ctx);

@@ -359,14 +359,18 @@ static int open_memfd(struct backing *b) {
 }
 
 int backing_open(struct backing *b, uint64_t n_bytes, const char *dir) {
-    if (n_bytes == 0 || n_bytes > MAX_BYTES)
-        return -EINVAL;
-    struct backing local = {.fd = -1, .client_fd = -1, .n_bytes = round_up(n_bytes, HUGE_BYTES)};
+    struct backing local = {.fd = -1, .client_fd = -1};
     int r = 0;
-    if (dir)
+    if (n_bytes > 0 && n_bytes <= MAX_BYTES)
+        local.n_bytes = round_up(n_bytes, HUGE_BYTES);
+    if (local.n_bytes == 0) {
+        snprintf(local.why, sizeof(local.why), "an arena of %" PRIu64 " bytes", n_bytes);
+        r = -EINVAL;
+    } else if (dir) {
         r = open_directory(&local, dir);
-    else if (!open_namespace(&local))
+    } else if (!open_namespace(&local)) {
         r = open_memfd(&local);
+    }
     if (r)
         backing_close(&local);
     *b = local;

@@ -307,6 +307,11 @@ void cache_fail(struct cache_entry *e, int status, const char *text) {
         entry_free(e);
 }
 
+void cache_strand(struct cache_entry *e) {
+    e->cache->stats.bytes_stranded += e->has_range ? e->n_bytes : 0;
+    e->has_range = false;
+}
+
 void cache_unlist(struct cache_entry *e) {
     table_remove(e->cache, e);
 }

@@ -86,6 +86,9 @@ int cache_publish(struct cache_entry *e);
 /* loading -> absent: answers all waiters; a failure is never cached. The entry is freed, unless its
  * pages are still being populated: then that happens first. */
 void cache_fail(struct cache_entry *e, int status, const char *text);
+/* A thread that was given up may still write to a loading entry's memory, so that is never handed out
+ * again. */
+void cache_strand(struct cache_entry *e);
 /* Nobody finds a loading entry any more; whoever asks for its key starts anew. */
 void cache_unlist(struct cache_entry *e);
 
@@ -112,6 +115,7 @@ uint64_t cache_n_records(const struct cache *c);
 
 struct cache_stats {
     uint64_t n_entries, n_ready, n_loading, n_retiring, n_evicted, bytes_evicted, n_cleared;
+    uint64_t bytes_stranded;
     uint64_t bytes_ready; /* of the buffers, without padding */
 };
 void cache_get_stats(const struct cache *c, struct cache_stats *out);

@@ -33,8 +33,9 @@ typedef void loader_done_fn(void *ctx, const struct job *job, struct job_result 
 struct loader_options {
     unsigned n_workers;              /* >= 1 */
     const struct job_tables *tables; /* borrowed */
-    void (*wake)(void *ctx);         /* called on a worker, which holds a lock, or on the loop, when
-                                        loader_dispatch() has something to do: only wakes the loop */
+    /* On a worker, which holds a lock, or on the loop: it may only wake the loop, because
+     * loader_dispatch() has something to do. */
+    void (*wake)(void *ctx);
     void *ctx;
     uint64_t stuck_ms; /* a job that runs longer is given up and its thread replaced; 0: 60000 */
 };

@@ -77,25 +77,32 @@ static uint64_t largest_raw(const struct floor *f) {
     return n;
 }
 
+/* Return: 0, or whatever went wrong. */
+static int unpack_one(struct floor *f, struct codec *codec, struct source_bounce *packed,
+                      struct tree_basket *basket, uint8_t *dst) {
+    char error[SOURCE_ERROR_BYTES];
+    uint64_t n_read;
+    int r = source_fetch_basket(f->source, packed, basket, &n_read, error);
+    return r ? r : source_unpack_basket(codec, packed, basket, dst, error);
+}
+
 static void *unpack_baskets(void *ctx) {
     struct floor *f = ctx;
     struct codec *codec = NULL;
-    struct source_bounce bounce = {0};
-    char error[SOURCE_ERROR_BYTES];
+    struct source_bounce packed = {0};
     uint8_t *dst = malloc(largest_raw(f));
     if (!dst || codec_new(&codec))
         f->n_failed++;
     for (uint64_t i; codec && dst && (i = f->next++) < f->n_baskets;) {
-        uint64_t n_read;
         if (f->baskets[i].flags & BASKET_EMBEDDED)
             continue;
-        if (source_read_basket(f->source, codec, &bounce, &f->baskets[i], dst, &n_read, error))
+        if (unpack_one(f, codec, &packed, &f->baskets[i], dst))
             f->n_failed++;
         else
             f->n_bytes += f->baskets[i].raw_bytes;
     }
     free(dst);
-    free(bounce.data);
+    source_bounce_deinit(&packed);
     codec_free(codec);
     return NULL;
 }

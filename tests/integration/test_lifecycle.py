@@ -1,8 +1,9 @@
 """Start, stop, and who owns the socket."""
 
+import fcntl
 import os
-import pathlib
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -138,6 +139,41 @@ def test_of_many_that_start_at_once_one_serves(start_daemon):
         winner.stop()
         for d in daemons:
             d.judge()
+
+
+def test_a_lock_that_is_held_decides_even_before_the_other_listens(start_daemon, directory):
+    with open(directory / "socket.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        daemon = start_daemon(is_ready=False)
+        assert daemon.wait(20) == 1
+        assert "another daemon serves" in daemon.log()
+        daemon.judge()
+    assert not daemon.socket.exists()
+    start_daemon().connect().close()  # a lock file without a holder is nobody's
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="delays a system call with strace")
+def test_a_lock_file_that_was_replaced_before_it_was_locked_is_not_trusted(directory):
+    """One daemon stops between another's open() and flock() of the lock file."""
+    path, log = directory / "socket", directory / "log"
+    lock = directory / "socket.lock"
+    process = subprocess.Popen(
+        ["strace", "-D", "-qq", "-o", directory / "trace", "-e", "trace=flock"]
+        + ["-e", "inject=flock:delay_enter=1000000:when=1"]
+        + [harness.BINARY, "--memory", "64M", "--socket", path, "--log-file", log],
+        env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"},
+    )
+    try:
+        harness.wait_until(lock.exists, 20)
+        lock.unlink()
+        harness.wait_until(lambda: connects(path), 20)
+        with open(lock) as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(25) == 0
+    finally:
+        process.kill()
+    assert not lock.exists()
 
 
 def test_a_dead_daemons_socket_is_taken_over(start_daemon):

@@ -238,6 +238,18 @@ def test_written_file_equals_uproot(codec, tmp_path):
     assert totals["jagged"] - before["jagged"] == 3 * len(DTYPES)
 
 
+@pytest.mark.parametrize("codec", ["zlib", "zstd", "lz4"])
+def test_basket_of_several_blocks_equals_uproot(codec, tmp_path):
+    """A block holds 16 MiB at most; this basket needs two."""
+    path = tmp_path / "large.root"
+    with uproot.recreate(path, compression=CODECS[codec]) as file:
+        tree = file.mktree("tree", {"x": "f8"})
+        tree.extend({"x": np.arange(2_500_000) // 1000.0})
+    with uproot.open(path) as file:
+        assert len(file["tree/x"].basket(0).block_compression_info) > 1
+    compare_file(path)
+
+
 def test_reasons_and_errors(tmp_path):
     """What is not read says so, and nothing else stops working."""
     path = tmp_path / "file.root"
@@ -274,15 +286,28 @@ def truncations(path, folder):
         yield cut
 
 
+def scan_truncations(path, folder):
+    """Never a crash: readtree exits with 0 when it has looked at every file."""
+    done = subprocess.run(
+        [READTREE, "--scan", *truncations(path, folder)], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()[-4000:]
+    assert done.stderr == b""
+    assert len(done.stdout.splitlines()) == 199
+
+
 SMALL = [p for p in SAMPLES if p.stat().st_size < 400_000]
 
 
 @pytest.mark.parametrize("path", SMALL, ids=lambda p: p.stem)
 def test_truncated_sample_is_an_error(path, tmp_path):
-    """Never a crash: readtree exits with 0 when it has looked at every file."""
-    done = subprocess.run(
-        [READTREE, "--scan", *truncations(path, tmp_path)], capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()[-4000:]
-    assert done.stderr == b""
-    assert len(done.stdout.splitlines()) == 199
+    scan_truncations(path, tmp_path)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_truncated_written_file_is_an_error(codec, tmp_path):
+    path = tmp_path / "whole.root"
+    with uproot.recreate(path, compression=CODECS[codec]) as file:
+        make_tree(file, "several", [30, 1, 20])
+        make_tree(file, "dir/one", [1])
+    scan_truncations(path, tmp_path)

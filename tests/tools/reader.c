@@ -327,12 +327,13 @@ static uint64_t tree_scan(struct reader *r, uint64_t *n_failedp) {
 
 uint64_t reader_scan(struct reader *r, uint64_t max_bytes, uint64_t *n_failedp) {
     struct source_blob list;
-    uint64_t n = 0, n_read = 0;
+    uint64_t n, n_read = 0;
     *n_failedp = 0;
-    if (reader_list(r, &list, max_bytes) == 0)
-        memcpy(&n, list.data, 8);
-    else
-        ++*n_failedp;
+    if (reader_list(r, &list, max_bytes)) {
+        *n_failedp = 1;
+        return 0;
+    }
+    memcpy(&n, list.data, 8);
     const struct source_tree *trees = (void *)((char *)list.data + 8);
     for (uint64_t i = 0; i < n; i++) {
         if (reader_describe(r, (char *)list.data + trees[i].path, max_bytes) == 0)

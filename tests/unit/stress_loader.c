@@ -1,26 +1,17 @@
 /* Loader and pool under load, as a plain program so that it runs under TSan: several groups and
  * queues, random cancels, moves and queues that come and go, and jobs that hang now and then. Every
  * job must be answered once, and every thread must end. Argument: seconds (2). */
-#include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <sys/eventfd.h>
 #include <time.h>
 
 #include "../../daemon/loader/loader.h"
+#include "check.h"
 #include "fake_job.h"
 
 #define N_GROUPS 8
 #define STUCK_MS 30
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                        \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 struct stress {
     struct loader *loader;

@@ -2,21 +2,25 @@
  * goes back to the system, and no live byte is ever lost. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
-#include <time.h>
+#include <sys/wait.h>
 
 #include "../../daemon/arena/arena.h"
 #include "forbid.h"
+#include "namespace.h"
 
 #define MIB (1ull << 20)
 #define N_BYTES (64 * MIB)
 #define UNIT (64ull << 10)
 #define DECAY_MS 60000
+#define CANNOT 77 /* exit status: not on this machine */
 
 /* A loop: an eventfd that the helper rings, and a clock that the test moves. */
 struct loop {
@@ -192,6 +196,46 @@ Test(arena, no_headroom_is_enomem_and_leaves_no_page) {
     pretend_end(&loop);
 }
 
+/* By a child, which mounts a tmpfs of 32 MiB. The number of the step that failed; 0: none. */
+static int full_file_system_try(void) {
+    struct loop loop = {.event = eventfd(0, EFD_NONBLOCK)};
+    struct arena_options options = {.decay_ms = DECAY_MS, .wake = on_wake, .ctx = &loop};
+    struct arena_stats stats;
+    struct backing b;
+    struct cold cold = {0};
+    uint64_t off;
+    unsigned uid = geteuid(), gid = getegid();
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) || !ids_map(uid, gid) ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+        mount("arena", "/tmp", "tmpfs", 0, "size=32m"))
+        return CANNOT;
+    if (backing_open(&b, 32 * MIB, "/tmp") || arena_new(&loop.a, &b, &options))
+        return 1;
+    int other = open("/tmp/other", O_CREAT | O_RDWR, 0600);
+    if (fallocate(other, 0, 0, 20 * MIB))
+        return 2;
+    if (arena_alloc(loop.a, &off, 16 * MIB, on_ready, &cold) != ARENA_E_COLD)
+        return 3;
+    while (cold.n_calls == 0)
+        loop_turn(&loop, 1000);
+    arena_get_stats(loop.a, &stats);
+    if (cold.status != -ENOSPC)
+        return 4;
+    return stats.file_bytes == 0 && stats.populated_bytes == 0 ? 0 : 5;
+}
+
+Test(arena, a_full_file_system_is_enospc_and_leaves_no_page) {
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(full_file_system_try());
+    int status = -1;
+    waitpid(pid, &status, 0);
+    cr_assert(WIFEXITED(status), "killed by signal %d", WTERMSIG(status));
+    if (WEXITSTATUS(status) == CANNOT)
+        cr_skip_test("no namespaces here");
+    cr_assert_eq(WEXITSTATUS(status), 0, "step %d", WEXITSTATUS(status));
+}
+
 /* A small wish beside a big one that fails in the same unit. */
 Test(arena, a_neighbours_failure_is_not_mine) {
     struct loop loop = {0};
@@ -360,100 +404,4 @@ Test(arena, decay_punches_above_the_stock_small_pages) {
 
 Test(arena, decay_punches_above_the_stock_huge_pages) {
     decay_punches_above_the_stock(true);
-}
-
-/* --- race: alloc, write, check, give back, while the helper fills, punches and trims --- */
-
-#define N_LIVE 48
-#define STRESS_SECONDS 2
-
-struct live {
-    uint64_t off, n_bytes;
-    uint64_t pattern; /* of each word */
-    struct cold cold;
-    bool is_cold;
-};
-
-static void live_write(const struct loop *loop, const struct live *l) {
-    uint64_t *words = (uint64_t *)(arena_base(loop->a) + l->off);
-    check_populated(loop, l->off, l->n_bytes);
-    for (uint64_t i = 0; i < l->n_bytes / 8; i += 64)
-        words[i] = l->pattern + i;
-}
-
-static void live_check(const struct loop *loop, const struct live *l) {
-    const uint64_t *words = (const uint64_t *)(arena_base(loop->a) + l->off);
-    check_populated(loop, l->off, l->n_bytes);
-    for (uint64_t i = 0; i < l->n_bytes / 8; i += 64)
-        cr_assert_eq(words[i], l->pattern + i, "live bytes were lost");
-}
-
-static void live_start(struct loop *loop, struct live *l, unsigned *n_full) {
-    *l =
-        (struct live){.n_bytes = ARENA_PAGE * (1 + (uint64_t)random() % (random() % 6 ? 40 : 3000)),
-                      .pattern = (uint64_t)random() << 20};
-    int r = arena_alloc(loop->a, &l->off, l->n_bytes, on_ready, &l->cold);
-    l->is_cold = r == ARENA_E_COLD;
-    if (r == 0)
-        live_write(loop, l);
-    if (r == ARENA_E_FULL) {
-        l->n_bytes = 0;
-        ++*n_full;
-    }
-}
-
-static void live_stop(struct loop *loop, struct live *l) {
-    if (l->is_cold)
-        return;
-    live_check(loop, l);
-    arena_give_back(loop->a, l->off, l->n_bytes);
-    l->n_bytes = 0;
-}
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static void race(bool wants_huge) {
-    struct loop loop = {0};
-    static struct live live[N_LIVE];
-    unsigned n_full = 0, n_cold = 0, n_ops = 0;
-    uint64_t n_trimmed;
-    loop_open(&loop, N_BYTES, 8 * MIB, wants_huge);
-    srandom(3);
-    for (double stop = seconds() + STRESS_SECONDS; seconds() < stop; n_ops++) {
-        struct live *l = &live[random() % N_LIVE];
-        if (l->n_bytes == 0)
-            live_start(&loop, l, &n_full);
-        else
-            live_stop(&loop, l);
-        if (random() % 100 == 0)
-            cr_assert_eq(arena_trim(loop.a, on_trimmed, &n_trimmed), 0);
-        loop.now_ms += random() % 1000 ? 0 : DECAY_MS;
-        arena_dispatch(loop.a, loop.now_ms);
-        for (unsigned i = 0; i < N_LIVE; i++)
-            if (live[i].is_cold && live[i].cold.n_calls) {
-                cr_assert_eq(live[i].cold.status, 0);
-                live[i].is_cold = false;
-                live_write(&loop, &live[i]);
-                n_cold++;
-            }
-    }
-    loop_settle(&loop);
-    cr_log_info("%u operations, %u cold, %u full", n_ops, n_cold, n_full);
-    cr_assert_gt(n_cold, 20);
-    struct arena_stats s = stats_of(&loop);
-    cr_assert_gt(s.punched_bytes, N_BYTES);
-    cr_assert_eq(s.file_bytes, s.populated_bytes - s.punched_bytes);
-    loop_close(&loop);
-}
-
-Test(arena, race_small_pages, .timeout = 60) {
-    race(false);
-}
-
-Test(arena, race_huge_pages, .timeout = 60) {
-    race(true);
 }

@@ -17,10 +17,12 @@
 
 #include "../../daemon/arena/backing.h"
 #include "forbid.h"
+#include "namespace.h"
 
 #define HUGE (2ull << 20)
 #define N_BYTES (16ull << 20)
 #define OTHER_UID 65534
+#define CANNOT 77 /* exit status: not on this machine */
 
 static struct backing opened(const char *dir) {
     struct backing b;
@@ -101,12 +103,55 @@ static unsigned n_descriptors(void) {
     return n;
 }
 
+/* The number of the step that failed; 0: none. */
+static int huge_directory_try(void) {
+    struct backing b;
+    unsigned uid = geteuid(), gid = getegid();
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) || !ids_map(uid, gid) ||
+        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+        mount("arena", "/tmp", "tmpfs", 0, "huge=always,size=32m"))
+        return CANNOT;
+    if (backing_open(&b, N_BYTES, "/tmp"))
+        return 1;
+    if (!b.has_huge_pages || b.unit_bytes != HUGE || b.kind != BACKING_DIRECTORY)
+        return 2;
+    if (madvise(b.base, b.n_bytes, MADV_POPULATE_WRITE))
+        return 3;
+    backing_close(&b);
+    return backing_open(&b, 64ull << 20, "/tmp") == -ENOSPC ? 0 : 4;
+}
+
+/* By a child, because the test has threads. */
+static int huge_directory_status(void) {
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(huge_directory_try());
+    int status = -1;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* The last line of a file that has this text in it has that one too. */
+static bool file_says(const char *path, const char *text, const char *that) {
+    FILE *f = fopen(path, "r");
+    char line[1024];
+    bool is_said = false;
+    while (f && fgets(line, sizeof(line), f))
+        if (strstr(line, text))
+            is_said = strstr(line, that) != NULL;
+    if (f)
+        fclose(f);
+    return is_said;
+}
+
 /* --- what is refused --- */
 
 Test(backing, sizes_that_make_no_sense) {
     struct backing b;
     cr_assert_eq(backing_open(&b, 0, NULL), -EINVAL);
     cr_assert_eq(backing_open(&b, UINT64_MAX, NULL), -EINVAL);
+    cr_assert_not_null(strstr(b.why, "18446744073709551615"));
+    backing_close(&b);
 }
 
 Test(backing, a_bad_directory_is_an_error_and_says_why) {
@@ -137,6 +182,8 @@ Test(backing, the_best_kind_here) {
     cr_assert_eq(n_descriptors(), before + 2);
     check_mapping(&b);
     check_access(&b);
+    cr_assert(b.kind == BACKING_NAMESPACE || huge_directory_status() == CANNOT,
+              "namespaces work here: %s", b.why);
     if (b.kind == BACKING_NAMESPACE)
         cr_assert(b.has_huge_pages && !b.is_sealed);
     backing_close(&b);
@@ -157,6 +204,8 @@ Test(backing, a_sealed_memfd_where_namespaces_are_forbidden) {
     cr_log_info("%s: %s", backing_kind_name(b.kind), b.why);
     cr_assert_eq(b.kind, BACKING_MEMFD);
     cr_assert(b.is_sealed);
+    if (file_says("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "never", "[never]"))
+        cr_assert(!b.has_huge_pages);
     int seals = fcntl(b.fd, F_GET_SEALS), wanted = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
     cr_assert_eq(seals & wanted, wanted);
     cr_assert_eq(ftruncate(b.fd, 0), -1);
@@ -180,50 +229,17 @@ Test(backing, a_directory) {
     struct backing b = opened("/dev/shm");
     cr_log_info("%s: %s", backing_kind_name(b.kind), b.why);
     cr_assert_eq(b.kind, BACKING_DIRECTORY);
+    if (!file_says("/proc/self/mountinfo", " /dev/shm ", "huge="))
+        cr_assert(!b.has_huge_pages);
     check_mapping(&b);
     check_access(&b);
     backing_close(&b);
 }
 
-static bool text_write(const char *path, const char *text) {
-    int fd = open(path, O_WRONLY);
-    bool is_written = fd >= 0 && write(fd, text, strlen(text)) > 0;
-    if (fd >= 0)
-        close(fd);
-    return is_written;
-}
-
-/* The number of the step that failed; 0: none; 77: this machine cannot. */
-static int huge_directory_try(void) {
-    struct backing b;
-    char uids[32], gids[32];
-    snprintf(uids, sizeof(uids), "%u %u 1", geteuid(), geteuid());
-    snprintf(gids, sizeof(gids), "%u %u 1", getegid(), getegid());
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) || !text_write("/proc/self/uid_map", uids) ||
-        !text_write("/proc/self/setgroups", "deny") || !text_write("/proc/self/gid_map", gids) ||
-        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
-        mount("arena", "/tmp", "tmpfs", 0, "huge=always,size=32m"))
-        return 77;
-    if (backing_open(&b, N_BYTES, "/tmp"))
-        return 1;
-    if (!b.has_huge_pages || b.unit_bytes != HUGE || b.kind != BACKING_DIRECTORY)
-        return 2;
-    if (madvise(b.base, b.n_bytes, MADV_POPULATE_WRITE))
-        return 3;
-    backing_close(&b);
-    return backing_open(&b, 64ull << 20, "/tmp") == -ENOSPC ? 0 : 4;
-}
-
-/* What a site would mount; here by a child in namespaces of its own, because the test has threads.
- */
+/* What a site would mount; here in namespaces of the test's own. */
 Test(backing, a_directory_with_huge_pages) {
-    pid_t pid = fork();
-    if (pid == 0)
-        _exit(huge_directory_try());
-    int status = -1;
-    waitpid(pid, &status, 0);
-    cr_assert(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77)
+    int status = huge_directory_status();
+    if (status == CANNOT)
         cr_skip_test("no namespaces or no huge pages in tmpfs");
-    cr_assert_eq(WEXITSTATUS(status), 0, "step %d", WEXITSTATUS(status));
+    cr_assert_eq(status, 0, "step %d", status);
 }

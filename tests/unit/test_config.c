@@ -84,10 +84,6 @@ Test(config, a_socket_path_that_does_not_fit_is_refused) {
     struct loaded l = load("--socket", path, NULL);
     cr_assert_eq(l.status, 0);
     config_deinit(&l.config);
-    memset(path, 'x', sizeof(path) - 1);
-    path[299] = 0;
-    setenv("XDG_RUNTIME_DIR", path, 1);
-    expect_refused(load(NULL), "the path is too long");
 }
 
 Test(config, a_wrong_file_is_refused_with_its_line) {
@@ -135,10 +131,10 @@ Test(config, flags_win_over_the_file_and_the_file_over_presets) {
 }
 
 Test(config, what_is_not_given_is_worked_out) {
-    setenv("XDG_RUNTIME_DIR", "/run/user/7", 1);
+    setenv("XDG_RUNTIME_DIR", "/tmp", 1);
     struct loaded l = load(NULL);
     cr_assert_eq(l.status, 0, "%s", l.error);
-    cr_assert_str_eq(l.config.socket, "/run/user/7/bufferd/socket");
+    cr_assert_str_eq(l.config.socket, "/tmp/bufferd/socket");
     cr_assert(l.config.socket_is_default);
     cr_assert_geq(l.config.workers, 1);
     cr_assert_gt(l.config.memory, 8 << 20);
@@ -156,6 +152,13 @@ Test(config, what_is_not_given_is_worked_out) {
     snprintf(expected, sizeof(expected), "/tmp/bufferd-%u/socket", (unsigned)geteuid());
     l = load("--memory", "50%", "--stock", "0", NULL);
     cr_assert_str_eq(l.config.socket, expected);
+    const char *unusable[] = {"", "relative", "/nowhere/at/all"};
+    for (size_t i = 0; i < ARRAY_LEN(unusable); i++) {
+        setenv("XDG_RUNTIME_DIR", unusable[i], 1);
+        struct loaded other = load(NULL);
+        cr_assert_str_eq(other.config.socket, expected);
+        config_deinit(&other.config);
+    }
     cr_assert_eq(l.config.stock, 0);
     cr_assert_leq(l.config.memory - 2 * quarter, 1);
     config_deinit(&l.config);

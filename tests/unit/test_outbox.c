@@ -25,6 +25,7 @@ static struct pair pair(void) {
 
 static void pair_close(struct pair *p) {
     outbox_deinit(&p->out);
+    cr_assert_eq(p->out.n_bytes, 0);
     close(p->ours);
     close(p->theirs);
 }
@@ -112,6 +113,26 @@ Test(outbox, a_descriptor_that_waits_is_a_duplicate_and_is_sent_once_with_its_fr
     cr_assert_eq(read(pipe_fds[0], got, 2), 1);
     cr_assert_eq(read(pipe_fds[0], got, 2), 0, "all write ends are closed");
     close(pipe_fds[0]);
+    pair_close(&p);
+}
+
+Test(outbox, a_descriptor_of_a_frame_sent_in_part_does_not_go_again) {
+    struct pair p = pair();
+    struct frame_bytes f = frame(4 << 20, 1);
+    cr_assert_eq(outbox_put(&p.out, &f, STDIN_FILENO), 0);
+    cr_assert_gt(p.out.n_bytes, 0);
+    static uint8_t got[1 << 16];
+    unsigned n_fds = 0;
+    for (size_t n_got = 0; n_got < 4 << 20;) {
+        int fd;
+        ssize_t n = fdpass_recv(p.theirs, got, sizeof(got), &fd);
+        cr_assert(n > 0);
+        n_fds += fd >= 0;
+        cleanup_close(&fd);
+        n_got += (size_t)n;
+        cr_assert_eq(outbox_flush(&p.out), 0);
+    }
+    cr_assert_eq(n_fds, 1);
     pair_close(&p);
 }
 

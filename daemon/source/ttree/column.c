@@ -198,6 +198,7 @@ static bool collection_describe(struct column *c, const struct model *m, const s
     if (leaf == MODEL_NONE || m->leaves[leaf].has_counter)
         return false;
     c->kind = COLUMN_FLAT;
+    c->is_counts = true;
     c->item_type = ITEM_I4;
     bool is_clones = str_is(b->element_class, "TClonesArray");
     snprintf(c->type_name, sizeof(c->type_name), "%.*s",

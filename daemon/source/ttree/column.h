@@ -8,6 +8,7 @@
 
 struct column {
     uint8_t kind;            /* enum column_kind */
+    bool is_counts;          /* COLUMN_COUNTS */
     uint8_t item_type;       /* enum item_type */
     uint32_t n_per_entry;    /* >= 1 */
     uint32_t counter_branch; /* of a jagged one: number */

@@ -57,6 +57,11 @@ static int reason_set(struct builder *b, struct tree_column *out, const struct c
     return add(b, &out->reason, str_of(c->reason));
 }
 
+static uint8_t column_flags(const struct column *c, const struct branch *branch) {
+    bool has_data = c->kind != COLUMN_NONE || baskets_zip_bytes(branch) > 0;
+    return (uint8_t)((has_data ? COLUMN_HAS_DATA : 0) | (c->is_counts ? COLUMN_COUNTS : 0));
+}
+
 static int column_add(struct builder *b, uint32_t i) {
     const struct branch *branch = &b->model.branches[i];
     struct tree_column *out = &b->columns[i];
@@ -75,7 +80,7 @@ static int column_add(struct builder *b, uint32_t i) {
         .zip_bytes = baskets_zip_bytes(branch),
         .kind = c.kind,
         .item_type = c.item_type,
-        .flags = c.kind != COLUMN_NONE || baskets_zip_bytes(branch) > 0 ? COLUMN_HAS_DATA : 0,
+        .flags = column_flags(&c, branch),
     };
     if (r == 0)
         r = strings_add(b, out, branch, &c);
