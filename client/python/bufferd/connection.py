@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import uuid as uuidlib
 from typing import NamedTuple
 
@@ -71,19 +72,27 @@ class Connection:
         self.session = session
         self._sources = {}  # path: Source, or the Error of opening it
         self._trees = {}  # (source_id, tree): Tree, or the Error
+        self._lock = threading.Lock()
 
-    # Two threads may do the same work here at once; the later one wins and nothing is wrong.
+    def _once(self, table, key, make, *args):
+        """The entry of a key. One thread makes it: a file that was just written is another source
+        each time that it is opened, and threads are to share one."""
+        found = table.get(key)
+        if found is None:
+            with self._lock:
+                found = table.get(key)
+                if found is None:
+                    found = table[key] = make(*args)
+        return found
 
     def source(self, path, uuid=None):
         """The source of a file; with `uuid`, only if it is still that file."""
-        found = self._sources.get(path)
-        if found is None:
-            found = self._sources[path] = self._open(path)
+        found = self._once(self._sources, path, self._open, path)
         if isinstance(found, Error):
             raise found
         source, found_uuid = found
         if uuid is not None and found_uuid != uuid:
-            del self._sources[path]
+            self.forget(path)
             raise Error(0, "changed", f"{path} is another file now")
         return source
 
@@ -106,19 +115,20 @@ class Connection:
         self._sources.pop(path, None)
 
     def tree(self, source, name):
-        key = source.source_id, name
-        found = self._trees.get(key)
-        if found is None:
-            try:
-                found = Tree(self.session.describe(source.source_id, name))
-            except Error as e:
-                if e.name not in HOPELESS:
-                    raise
-                found = e
-            self._trees[key] = found
+        found = self._once(
+            self._trees, (source.source_id, name), self._describe, source.source_id, name
+        )
         if isinstance(found, Error):
             raise found
         return found
+
+    def _describe(self, source_id, name):
+        try:
+            return Tree(self.session.describe(source_id, name))
+        except Error as e:
+            if e.name not in HOPELESS:
+                raise
+            return e
 
     @staticmethod
     def derived_key(source, name):
