@@ -1,5 +1,5 @@
 /* The pin protocol (proto/shm.h), every interleaving of it. README.md beside this file has the
- * argument; `scripts/soak --model` runs every line of pin.variants, which says what each variant is
+ * argument; `scripts/soak model` runs every line of pin.variants, which says what each variant is
  * and whether it must hold.
  *
  * NC clients pin records through counters of their own; one daemon publishes, evicts, clears and
