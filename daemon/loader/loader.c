@@ -145,11 +145,11 @@ struct loader_queue *loader_queue_free(struct loader_queue *q) {
     struct loader *l = q->loader;
     if (q->works)
         l->options.wake(l->options.ctx);
-    DL_FOREACH(q->works, work) {
+    DL_FOREACH (q->works, work) {
         work->group->queue = NULL;
     }
     queue_cancel(q);
-    DL_FOREACH(l->running, work) {
+    DL_FOREACH (l->running, work) {
         if (work->queue == q)
             work->queue = NULL;
     }
@@ -165,7 +165,7 @@ void loader_group_init(struct loader_group *g, struct loader *l, struct loader_q
 void loader_group_move(struct loader_group *g, struct loader_queue *queue) {
     struct loader_work *work;
     g->queue = queue;
-    DL_FOREACH2(g->works, work, group_next) {
+    DL_FOREACH2 (g->works, work, group_next) {
         if (work->state != WORK_WAITING)
             continue;
         work_unwait(work);
@@ -176,7 +176,7 @@ void loader_group_move(struct loader_group *g, struct loader_queue *queue) {
 void loader_group_cancel(struct loader_group *g) {
     struct loader *l = g->loader;
     struct loader_work *work;
-    DL_FOREACH2(g->works, work, group_next) {
+    DL_FOREACH2 (g->works, work, group_next) {
         if (work->state == WORK_WAITING)
             work_cancel(l, work);
     }
@@ -194,7 +194,7 @@ static struct loader_work *work_next(struct loader *l) {
     struct loader_queue *q;
     if (queue_is_ready(&l->demand))
         return l->demand.works;
-    DL_FOREACH(l->queues, q) {
+    DL_FOREACH (l->queues, q) {
         if (!queue_is_ready(q))
             continue;
         DL_DELETE(l->queues, q);
@@ -257,7 +257,7 @@ static void work_give_up(struct loader *l, struct loader_work *work) {
 /* The first of the running works that has been so for longer than max_ms. */
 static struct loader_work *work_overdue(struct loader *l, uint64_t now_ms, uint64_t max_ms) {
     struct loader_work *work;
-    DL_FOREACH(l->running, work) {
+    DL_FOREACH (l->running, work) {
         if (!work->is_timed)
             work->started_ms = now_ms;
         work->is_timed = true;
@@ -300,7 +300,7 @@ struct loader *loader_free(struct loader *l) {
         return NULL;
     l->is_stopping = true;
     queue_cancel(&l->demand);
-    DL_FOREACH(l->queues, q) {
+    DL_FOREACH (l->queues, q) {
         queue_cancel(q);
     }
     works_collect(l);

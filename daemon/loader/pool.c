@@ -259,7 +259,7 @@ static bool slots_are_running(struct pool *p) {
     bool is_running = false;
     struct slot *slot;
     pthread_mutex_lock(&p->lock);
-    DL_FOREACH(p->slots, slot) {
+    DL_FOREACH (p->slots, slot) {
         is_running = is_running || slot->state == SLOT_RUNNING;
     }
     pthread_mutex_unlock(&p->lock);

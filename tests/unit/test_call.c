@@ -134,7 +134,7 @@ static void peer_is_silent(struct setup *s) {
     (void)s;
 }
 
-Test(call, silence_ends_the_session, .timeout = 20) {
+Test(call, silence_ends_the_session) {
     struct bufferd_error error;
     int64_t start = now_ms();
     cr_assert_eq(trim_with(peer_is_silent, -1, &error), BUFFERD_E_GONE);
@@ -153,7 +153,7 @@ static void peer_dribbles(struct setup *s) {
     }
 }
 
-Test(call, half_a_frame_is_no_sign_of_life, .timeout = 20) {
+Test(call, half_a_frame_is_no_sign_of_life) {
     struct bufferd_error error;
     cr_assert_eq(trim_with(peer_dribbles, 8500, &error), BUFFERD_E_GONE);
 }
@@ -169,13 +169,13 @@ static void peer_is_slow(struct setup *s) {
     message_deinit(&m);
 }
 
-Test(call, slow_with_progress_is_fine, .timeout = 20) {
+Test(call, slow_with_progress_is_fine) {
     struct bufferd_error error;
     cr_assert_eq(trim_with(peer_is_slow, -1, &error), 0);
 }
 
 /* A process that was itself stopped must not take that for its daemon's silence. */
-Test(call, being_stopped_is_not_silence, .timeout = 30) {
+Test(call, being_stopped_is_not_silence) {
     CLEANUP(setup_free) struct setup s = setup_new();
     pid_t child = fork();
     if (child == 0) {
@@ -232,7 +232,7 @@ static void peer_hangs_up(struct setup *s) {
     s->peer = -1;
 }
 
-Test(call, garbage_ends_the_session_at_once, .timeout = 20) {
+Test(call, garbage_ends_the_session_at_once) {
     static peer_fn *const peers[] = {
         peer_impossible_length, peer_no_message, peer_wrong_reply, peer_unknown_id, peer_asks,
         peer_sends_descriptor,  peer_hangs_up,
@@ -285,7 +285,7 @@ Test(call, refusals_are_told) {
 
 /* ---- timeouts ---- */
 
-Test(call, late_answers_are_for_nobody, .timeout = 20) {
+Test(call, late_answers_are_for_nobody) {
     CLEANUP(setup_free) struct setup s = setup_new();
     struct message first, second;
     cr_assert_eq(trim(s.line, 50, NULL, NULL), BUFFERD_E_TIMEOUT);
@@ -303,7 +303,7 @@ Test(call, late_answers_are_for_nobody, .timeout = 20) {
     message_deinit(&second);
 }
 
-Test(call, short_timeouts_add_up_to_silence, .timeout = 20) {
+Test(call, short_timeouts_add_up_to_silence) {
     CLEANUP(setup_free) struct setup s = setup_new();
     int rc = BUFFERD_E_TIMEOUT;
     int64_t start = now_ms();
@@ -314,7 +314,7 @@ Test(call, short_timeouts_add_up_to_silence, .timeout = 20) {
 }
 
 /* A peer that does not read: calls time out without tearing a frame; then it reads them all. */
-Test(call, frames_are_never_torn, .timeout = 60) {
+Test(call, frames_are_never_torn) {
     CLEANUP(setup_free) struct setup s = setup_new();
     static char text[WIRE_MAX_KEY_BYTES];
     static struct msg_key keys[30];
@@ -451,7 +451,7 @@ static void *call_many(void *arg) {
     return NULL;
 }
 
-Test(call, threads_get_their_own_answers, .timeout = 60) {
+Test(call, threads_get_their_own_answers) {
     CLEANUP(setup_free) struct setup s = setup_new();
     struct peer p = {&s, peer_shuffles};
     struct caller callers[N_THREADS];
