@@ -30,7 +30,7 @@ int domain_new(struct domain **dp, uid_t uid, struct arena *arena, struct loader
     tables->stagings = calloc(d->n_stagings, sizeof(*tables->stagings));
     int rc = tables->stagings ? pin_records_init(&d->records, DOMAIN_RECORDS) : -ENOMEM;
     if (!rc)
-        rc = cache_new(&d->cache, arena, &d->records);
+        rc = cache_new(&d->cache, arena, &d->records, policy_find(NULL));
     if (!rc)
         rc = sources_new(&d->sources, loader, tables, metrics,
                          MAX(MIN_INDEX_BYTES, arena_bytes(arena) / 8));

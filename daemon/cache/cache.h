@@ -9,6 +9,7 @@
 #include "../arena/arena.h"
 #include "../util/table.h"
 #include "pin.h"
+#include "policy.h"
 
 struct cache;
 
@@ -35,10 +36,11 @@ struct cache_waiter {
                     const char *text);
 };
 
-/* One buffer. Read-only outside of the cache, but for `maker`. */
+/* One buffer. Read-only outside of the cache, but for `maker` and `cost_ns`. */
 struct cache_entry {
     UT_hash_handle hh;               /* by key, while listed */
-    struct cache_entry *prev, *next; /* in the LRU list while ready; first victim at the head */
+    struct cache_entry *prev, *next; /* in one of the cache's lists of victims */
+    struct policy_item item;         /* in the policy's order, when it is not in a list */
     struct cache_waiter *waiters;    /* borrowed list */
     char *key;                       /* owned, NUL-terminated */
     uint32_t key_bytes;
@@ -49,20 +51,28 @@ struct cache_entry {
     bool has_range;     /* owns [offset, offset + n_bytes) of the arena */
     bool is_populating; /* the arena's callback is due */
     bool has_failed;    /* freed as soon as that callback has come */
+    bool is_taken;      /* from the policy, while room is searched */
+    bool may_go;        /* as the search with the number `search` has found */
+    uint8_t group;      /* of victims (room.c) */
     uint8_t item_type;
     uint32_t record;
     uint64_t version;
     uint64_t offset, n_bytes;
     uint64_t source_id;
     unsigned n_holds; /* grants, and jobs that read it: not a victim */
-    uint32_t tick;    /* of the last use that the LRU order knows */
+    uint32_t tick;    /* of the last use that the order of victims knows */
+    uint32_t search,
+        stuck;        /* the last search for room that looked at it, that began here in vain */
+    uint64_t cost_ns; /* of the jobs that made it */
     uint64_t n_hits, made_ms, used_ms;
     void *maker; /* borrowed: who loads it */
     void (*on_room)(struct cache_entry *e, int status);
     struct cache *cache;
 };
 
-int cache_new(struct cache **cp, struct arena *arena, struct pin_records *records);
+/* Return: 0 or -ENOMEM. */
+int cache_new(struct cache **cp, struct arena *arena, struct pin_records *records,
+              const struct policy_kind *policy);
 /* Every entry must be idle; the rest is freed. */
 struct cache *cache_free(struct cache *c);
 /* Once a second, and before anything else in a loop turn. */
