@@ -257,7 +257,8 @@ int client_handle(struct client *c, const uint8_t *payload, size_t n_bytes, int 
 /* ---- life ---- */
 
 int request_context_init(struct request_context *c) {
-    int rc = domain_new(&c->domain, geteuid(), c->arena, c->loader, c->tables, c->metrics);
+    int rc =
+        domain_new(&c->domain, geteuid(), c->arena, c->policy, c->loader, c->tables, c->metrics);
     if (rc)
         return rc;
     request_context_set_time(c);

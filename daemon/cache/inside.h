@@ -35,7 +35,7 @@ bool entry_try_free(struct cache_entry *e, bool is_victim, struct pin_scan *scan
 void order_add(struct cache_entry *e);
 void order_remove(struct cache_entry *e, bool is_victim);
 void order_use(struct cache_entry *e, uint64_t used_ms);
-void order_demote(struct cache_entry *e); /* to the first victim */
+void order_demote(struct cache_entry *e); /* to the first victim of its group */
 
 /* Which entry has which pages. */
 void range_mark(struct cache_entry *e);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const struct policy_kind *const kinds[] = {&policy_lru};
+static const struct policy_kind *const kinds[] = {&policy_cost, &policy_s3fifo, &policy_lru};
 
 const struct policy_kind *policy_at(unsigned i) {
     return i < ARRAY_LEN(kinds) ? kinds[i] : NULL;

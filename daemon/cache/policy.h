@@ -9,6 +9,10 @@
 
 #include "../../proto/base.h"
 
+/* Uses less than this after another are one use: a buffer that was made is granted at once, and the ticks
+ * of pins count seconds. */
+#define POLICY_BURST_MS 1500
+
 /* Embedded in its owner, which sets the first four. */
 struct policy_item {
     uint64_t id;      /* the same when the same thing is made again */
@@ -82,6 +86,6 @@ static inline double policy_score(const struct policy *p, const struct policy_it
     return p->kind->score(p, item);
 }
 
-extern const struct policy_kind policy_lru;
+extern const struct policy_kind policy_cost, policy_lru, policy_s3fifo;
 
 #endif

@@ -96,8 +96,11 @@ void order_use(struct cache_entry *e, uint64_t used_ms) {
 
 void order_demote(struct cache_entry *e) {
     order_remove(e, false);
-    e->group = GROUP_FIRST;
-    DL_PREPEND(e->cache->first, e);
+    e->group = e->kind == KEY_INDEX ? GROUP_LAST : GROUP_FIRST;
+    if (e->group == GROUP_LAST)
+        DL_PREPEND(e->cache->last, e);
+    else
+        DL_PREPEND(e->cache->first, e);
 }
 
 static double entry_loss(const struct cache_entry *e) {
@@ -233,12 +236,15 @@ static void search_from(struct search *s, struct cache_entry *e) {
     s->n_windows++;
 }
 
-static void search_list(struct search *s, struct cache_entry *list) {
+/* Looking at an entry may move it, or the next one, to the end: it is then found by the second walk, in
+ * which nothing moves. */
+static void search_list(struct search *s, struct cache_entry **list) {
     struct cache_entry *e, *next;
-    for (e = list; e && s->n_windows < MAX_WINDOWS; e = next) {
-        next = e->next; /* looking at it may move it to the end */
-        search_from(s, e);
-    }
+    for (int walk = 0; walk < 2; walk++)
+        for (e = *list; e && s->n_windows < MAX_WINDOWS; e = next) {
+            next = e->next;
+            search_from(s, e);
+        }
 }
 
 static void search_policy(struct search *s) {
@@ -285,12 +291,12 @@ static bool window_evict(const struct window *w, struct cache *c) {
 static bool search_run(struct search *s) {
     struct cache *c = s->cache;
     c->n_searches++;
-    search_list(s, c->first);
+    search_list(s, &c->first);
     search_policy(s);
     search_end(s);
     if (s->n_windows == 0) {
         s->with_indexes = true;
-        search_list(s, c->last);
+        search_list(s, &c->last);
     }
     return s->n_windows > 0;
 }
