@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "inside.h"
+#include "refusal.h"
 
 const char *cache_state_name(enum cache_state state) {
     static const char *const names[] = {
@@ -176,14 +177,7 @@ int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
     }
     int rc = room_make(e, n_bytes, on_populated);
     if (rc == ARENA_E_FULL) {
-        struct arena_stats a;
-        arena_get_stats(c->arena, &a);
-        snprintf(why, 256,
-                 "it needs %llu bytes; of %llu, %llu are pinned, granted or loading, and the "
-                 "largest free range has "
-                 "%llu: release arrays, or give the daemon more --memory",
-                 (unsigned long long)n_bytes, (unsigned long long)arena_bytes(c->arena),
-                 (unsigned long long)a.live_bytes, (unsigned long long)a.largest_bytes);
+        refusal_explain(c, n_bytes, why);
         return CACHE_E_FULL;
     }
     if (rc < 0)

@@ -86,7 +86,7 @@ struct cache_entry *cache_find(struct cache *c, struct str key);
 int cache_begin(struct cache *c, struct cache_entry **ep, struct str key, enum key_kind kind,
                 uint64_t source_id, bool is_listed);
 /* Memory for a loading entry, once; evicts what nobody needs. n_bytes may be 0. `why` (256 bytes)
- * explains a refusal. On CACHE_E_COLD on_room(entry, 0 or negative errno) follows. Return: 0,
+ * explains a refusal: free, in pieces, or pinned, and by whom. On CACHE_E_COLD on_room(entry, 0 or negative errno) follows. Return: 0,
  * CACHE_E_*, or negative errno. */
 int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
                   void (*on_room)(struct cache_entry *e, int status), char *why);

@@ -308,6 +308,57 @@ Test(cache, nothing_goes_for_what_cannot_fit) {
     pin_table_free(t, &records);
 }
 
+static const char *refuse(uint64_t n_bytes) {
+    static char why[256];
+    struct cache_entry *e;
+    cr_assert_eq(cache_begin(cache, &e, str("named/refused"), KEY_NAMED, 0, true), 0);
+    cr_assert_eq(cache_reserve(e, n_bytes, ITEM_U1, on_room, why), CACHE_E_FULL);
+    cache_fail(e, WIRE_E_FULL, why);
+    return why;
+}
+
+Test(cache, a_refusal_names_those_in_the_way) {
+    struct pin_table *t[3];
+    char name[] = "a name that is longer than anybody will ever want to read it";
+    struct cache_entry *e[4];
+    for (int i = 0; i < 3; i++) {
+        cr_assert_eq(pin_table_new(&t[i], &records), 0);
+        t[i]->pid = 100 + i;
+        t[i]->name = i == 2 ? name : "analysis.py";
+    }
+    for (int i = 0; i < 4; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "named/%d", i);
+        e[i] = make(key, KEY_NAMED, i < 3 ? 2 * MIB : MIB);
+    }
+    cr_assert(
+        pin_take(t[0]->pins, &records.records[e[0]->record], e[0]->record, e[0]->version, 1000));
+    for (int i = 0; i < 3; i++) {
+        struct pin_table *who = t[i == 2 ? 2 : 1];
+        cr_assert(pin_take(who->pins, &records.records[e[i]->record], e[i]->record, e[i]->version,
+                           990 + (uint32_t)i));
+    }
+    cache_hold(e[3]);
+    const char *why = refuse(3 * MIB);
+    cr_assert_str_eq(why,
+                     "full: 3.0 MiB needed; of 8 are free 1.0 (largest free range 1.0), granted or "
+                     "loading 1.0, pinned 6.0: 4.0 by pid 101 (analysis.py) for 10 s, 2.0 by pid "
+                     "100 (analysis.py) for 0 s; release arrays");
+    cr_assert(pin_drop(t[2]->pins, &records.records[e[2]->record], e[2]->record, 0));
+    cr_assert(pin_take(t[2]->pins, &records.records[e[1]->record], e[1]->record, e[1]->version, 7));
+    cr_assert_not(
+        pin_drop(t[1]->pins, &records.records[e[1]->record], e[1]->record, e[1]->version));
+    cr_assert_not(
+        pin_drop(t[1]->pins, &records.records[e[0]->record], e[0]->record, e[0]->version));
+    why = refuse(3 * MIB);
+    cr_assert(strstr(why, "fragmented: 3.0 MiB needed"), "%s", why);
+    cr_assert(strstr(why, "unused 2.0"), "%s", why);
+    cr_assert(strstr(why, "(a name that is longer th) for 993 s"), "%s", why);
+    cache_unhold(e[3]);
+    for (int i = 0; i < 3; i++)
+        pin_table_free(t[i], &records);
+}
+
 /* ---- random lives against a plain reference ---- */
 
 #define MODEL_KEYS 200
