@@ -17,8 +17,9 @@
  */
 #include "inside.h"
 
-#define MAX_WINDOWS 4 /* that are compared */
-#define MAX_RACES 8   /* evictions that a pin came before */
+#define MAX_WINDOWS 4  /* that are compared, */
+#define MAX_LOOKS 2048 /* unless that many entries have been looked at for fewer */
+#define MAX_RACES 8    /* evictions that a pin came before */
 
 enum group { GROUP_NONE, GROUP_FIRST, GROUP_POLICY, GROUP_LAST };
 
@@ -34,7 +35,7 @@ struct search {
     bool with_indexes;
     struct cache_entry *aside; /* taken from the policy: list by `next` */
     struct window best;
-    unsigned n_windows;
+    unsigned n_windows, n_looks;
 };
 
 /* ---- the order ---- */
@@ -139,7 +140,7 @@ static struct cache_entry *entry_at_page(const struct cache *c, uint64_t off) {
 /* ---- windows ---- */
 
 /* Whether nobody needs it; looked at once in a search. */
-static bool entry_may_go(const struct search *s, struct cache_entry *e) {
+static bool entry_may_go(struct search *s, struct cache_entry *e) {
     const struct cache *c = s->cache;
     struct pin_scan scan;
     if (e->kind == KEY_INDEX && !s->with_indexes)
@@ -148,6 +149,7 @@ static bool entry_may_go(const struct search *s, struct cache_entry *e) {
         return e->may_go;
     e->search = c->n_searches;
     e->may_go = false;
+    s->n_looks++;
     if (e->state != CACHE_READY || e->n_holds)
         return false;
     pin_record_scan(c->records, e->record, NULL, &scan);
@@ -179,7 +181,7 @@ static bool worth_less(const struct cache_entry *a, const struct cache_entry *b)
 }
 
 /* False: what must stay stands at both sides. */
-static bool window_grow(struct window *w, const struct search *s) {
+static bool window_grow(struct window *w, struct search *s) {
     struct cache *c = s->cache;
     while (w->stop - w->start < s->n_bytes) {
         struct cache_entry *left = w->start > 0 ? entry_at_page(c, w->start - ARENA_PAGE) : NULL;
@@ -218,6 +220,10 @@ static void window_give_up(const struct window *w, struct cache *c) {
     }
 }
 
+static bool search_is_over(const struct search *s) {
+    return s->n_windows >= MAX_WINDOWS || (s->n_windows > 0 && s->n_looks >= MAX_LOOKS);
+}
+
 static void search_from(struct search *s, struct cache_entry *e) {
     struct cache *c = s->cache;
     uint32_t tick = e->tick;
@@ -241,7 +247,7 @@ static void search_from(struct search *s, struct cache_entry *e) {
 static void search_list(struct search *s, struct cache_entry **list) {
     struct cache_entry *e, *next;
     for (int walk = 0; walk < 2; walk++)
-        for (e = *list; e && s->n_windows < MAX_WINDOWS; e = next) {
+        for (e = *list; e && !search_is_over(s); e = next) {
             next = e->next;
             search_from(s, e);
         }
@@ -250,7 +256,7 @@ static void search_list(struct search *s, struct cache_entry **list) {
 static void search_policy(struct search *s) {
     struct policy *p = s->cache->policy;
     struct policy_item *item;
-    while (s->n_windows < MAX_WINDOWS && (item = policy_take(p))) {
+    while (!search_is_over(s) && (item = policy_take(p))) {
         struct cache_entry *e = CONTAINER_OF(item, struct cache_entry, item);
         e->is_taken = true;
         search_from(s, e);

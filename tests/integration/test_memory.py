@@ -11,6 +11,7 @@ import pytest
 
 from harness import wait_until
 from session import PAGE, Session, ask_for_all
+from wire import WireError
 
 MIB = 1 << 20
 CLEAR_FREED, CLEAR_HELD_BY_YOU, CLEAR_HELD_BY_OTHERS, CLEAR_KEPT, CLEAR_ABSENT = range(5)
@@ -97,6 +98,17 @@ def test_the_account_equals_the_blocks_of_the_file(start_daemon, flags):
         session.call("trim")
         status = account(session)
         assert status["arena_live_bytes"] == 0 == status["arena_file_bytes"]
+
+
+def test_a_refusal_says_who_pins(start_daemon):
+    daemon = start_daemon(memory="32M")
+    with Session(daemon.socket) as one, Session(daemon.socket) as two:
+        one.pin(one.put_large("named/a", 24 * MIB)["record"])
+        with pytest.raises(WireError) as refused:
+            two.put_large("named/b", 16 * MIB)
+        text = str(refused.value)
+        assert "full: 16.0 MiB needed" in text and "pinned 24.0" in text
+        assert f"24.0 by pid {os.getpid()} (test)" in text
 
 
 def test_clear_says_what_became_of_each(daemon):
