@@ -1,10 +1,10 @@
 /* libbufferd: columns of ROOT files, decoded once per node, mapped read-only.
  *
  * One `struct bufferd` is one session with the daemon; it is safe from all threads. There is no
- * global state. Buffers are views into shared memory: read-only, page-aligned, valid until
- * released, also after the daemon has gone. Times are milliseconds; a negative timeout means no
- * bound on the whole call. Whatever the timeout, a call ends with BUFFERD_E_GONE after 5 s without
- * a word from the daemon.
+ * global state but a list of sessions for fork(). Buffers are views into shared memory: read-only,
+ * page-aligned, valid until released, also after the daemon has gone. Times are milliseconds; a
+ * negative timeout means no bound on the whole call. Whatever the timeout, a call ends with
+ * BUFFERD_E_GONE after 5 s without a word from the daemon.
  *
  * Functions that can fail return 0, a positive BUFFERD_E_* outcome, or a negative errno, and fill
  * `*error` (may be NULL) with the same code and a text for people.
