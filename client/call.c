@@ -63,8 +63,8 @@ struct call *call_free(struct call *c) {
 
 void call_free_abandoned(struct line *l) {
     struct call *c, *next;
-    DL_FOREACH_SAFE(l->calls, c, next)
-    call_destroy(c);
+    DL_FOREACH_SAFE (l->calls, c, next)
+        call_destroy(c);
     l->calls = NULL;
 }
 
@@ -80,9 +80,9 @@ uint64_t call_ack(struct line *l) {
     struct call *c;
     pthread_mutex_lock(&l->mutex);
     uint64_t ack = l->last_grant;
-    DL_FOREACH(l->calls, c)
-    if (c->grant && c->grant <= ack)
-        ack = c->grant - 1;
+    DL_FOREACH (l->calls, c)
+        if (c->grant && c->grant <= ack)
+            ack = c->grant - 1;
     pthread_mutex_unlock(&l->mutex);
     return ack;
 }
@@ -136,9 +136,9 @@ static int take_frame(struct line *l, const uint8_t *payload, size_t n_bytes) {
         return 0; /* progress: that it came is all it says to us */
     if (kind == MESSAGE_REQUEST)
         return MESSAGE_E_MALFORMED;
-    DL_FOREACH(l->calls, c)
-    if (c->id == id && !c->is_done)
-        return take_response(l, c, payload, n_bytes);
+    DL_FOREACH (l->calls, c)
+        if (c->id == id && !c->is_done)
+            return take_response(l, c, payload, n_bytes);
     return MESSAGE_E_MALFORMED;
 }
 

@@ -182,7 +182,7 @@ void pin_record_scan(struct pin_records *r, uint32_t number, const struct pin_ta
     *out = (struct pin_scan){0};
     r->n_scans++;
     struct pin_table *t;
-    DL_FOREACH(r->tables, t) {
+    DL_FOREACH (r->tables, t) {
         uint32_t tick = 0;
         uint32_t n = pin_count(t->pins, number, &tick);
         out->n_pins += n;

@@ -29,8 +29,7 @@ struct run {
 
 static void run_add(struct run *run, struct job *job, const struct neighbour *near) {
     bool is_longer = run->first && near->n_bytes > 0 && run->source == near->source &&
-                     near->start >= run->end &&
-                     near->start - run->end <= NEIGHBOURS_GAP_BYTES &&
+                     near->start >= run->end && near->start - run->end <= NEIGHBOURS_GAP_BYTES &&
                      near->start + near->n_bytes - run->start <= READ_MAX_BYTES;
     if (!is_longer)
         *run = (struct run){near->n_bytes ? job : NULL, near->source, near->start, 0};

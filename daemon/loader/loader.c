@@ -128,7 +128,7 @@ static bool batch_recall(struct loader *l, struct pool_batch *batch) {
 /* So that the group's works which have not begun can be moved or cancelled. */
 static void group_recall(struct loader_group *g) {
     struct loader_work *work;
-    DL_FOREACH2(g->works, work, group_next) {
+    DL_FOREACH2 (g->works, work, group_next) {
         if (work->batch)
             batch_recall(g->loader, work->batch);
     }
@@ -163,7 +163,7 @@ static struct loader_group *tasks_group(const struct pool_batch *batch, unsigned
 /* None of its batches is in the pool on its account any more; what has not begun waits again. */
 static void queue_recall(struct loader_queue *q) {
     struct pool_batch *batch, *next;
-    DL_FOREACH_SAFE2(q->loader->batches, batch, next, all_next) {
+    DL_FOREACH_SAFE2 (q->loader->batches, batch, next, all_next) {
         if (batch->account != q || batch_recall(q->loader, batch))
             continue;
         batch->account = NULL;
@@ -180,7 +180,7 @@ struct loader_queue *loader_queue_free(struct loader_queue *q) {
     queue_recall(q);
     if (q->works)
         l->options.wake(l->options.ctx);
-    DL_FOREACH(q->works, work) {
+    DL_FOREACH (q->works, work) {
         work->group->queue = NULL;
     }
     queue_cancel(q);
@@ -197,7 +197,7 @@ void loader_group_move(struct loader_group *g, struct loader_queue *queue) {
     struct loader_work *work;
     group_recall(g);
     g->queue = queue;
-    DL_FOREACH2(g->works, work, group_next) {
+    DL_FOREACH2 (g->works, work, group_next) {
         if (work->state != WORK_WAITING)
             continue;
         work_unwait(work);
@@ -209,7 +209,7 @@ void loader_group_cancel(struct loader_group *g) {
     struct loader *l = g->loader;
     struct loader_work *work;
     group_recall(g);
-    DL_FOREACH2(g->works, work, group_next) {
+    DL_FOREACH2 (g->works, work, group_next) {
         if (work->state == WORK_WAITING)
             work_cancel(l, work);
     }
@@ -228,7 +228,7 @@ static struct loader_queue *queue_next(struct loader *l) {
     struct loader_queue *q;
     if (queue_is_ready(&l->demand))
         return &l->demand;
-    DL_FOREACH(l->queues, q) {
+    DL_FOREACH (l->queues, q) {
         if (!queue_is_ready(q))
             continue;
         DL_DELETE(l->queues, q);
@@ -290,7 +290,8 @@ int loader_submit(struct loader_group *g, const struct job *job, loader_done_fn 
 static void tasks_finish(struct loader *l, struct pool_batch *batch, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         struct pool_task *task = &batch->tasks[i];
-        if (task->result.status == -ETIMEDOUT) /* from a network file system; ours means: given up */
+        if (task->result.status ==
+            -ETIMEDOUT) /* from a network file system; ours means: given up */
             task->result.status = -EIO;
         work_finish(l, task->token, &task->job, &task->result);
     }
@@ -334,7 +335,7 @@ static void batch_give_up(struct loader *l, struct pool_batch *batch) {
 /* The first of the running batches whose job has been so for longer than max_ms. */
 static struct pool_batch *batch_overdue(struct loader *l, uint64_t now_ms, uint64_t max_ms) {
     struct pool_batch *batch;
-    DL_FOREACH2(l->batches, batch, all_next) {
+    DL_FOREACH2 (l->batches, batch, all_next) {
         unsigned n_done;
         if (!pool_progress(l->pool, batch, &n_done))
             continue;
@@ -376,7 +377,7 @@ int loader_new(struct loader **lp, const struct loader_options *options) {
 
 static void batches_recall(struct loader *l) {
     struct pool_batch *batch, *next;
-    DL_FOREACH_SAFE2(l->batches, batch, next, all_next) {
+    DL_FOREACH_SAFE2 (l->batches, batch, next, all_next) {
         batch_recall(l, batch);
     }
 }
@@ -388,7 +389,7 @@ struct loader *loader_free(struct loader *l) {
     l->is_stopping = true;
     batches_recall(l);
     queue_cancel(&l->demand);
-    DL_FOREACH(l->queues, q) {
+    DL_FOREACH (l->queues, q) {
         queue_cancel(q);
     }
     works_collect(l);

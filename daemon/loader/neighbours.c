@@ -30,7 +30,7 @@ struct neighbour *neighbours_next(const struct neighbours *ns, uint32_t source, 
     uint64_t unit = from / NEIGHBOURS_GAP_BYTES;
     for (uint64_t u = unit; u <= unit + 1 && !best; u++) {
         struct neighbour *head = *head_of(ns, source, u);
-        DL_FOREACH(head, n) {
+        DL_FOREACH (head, n) {
             if (n->source == source && n->start >= from &&
                 n->start - from <= NEIGHBOURS_GAP_BYTES && (!best || n->start < best->start))
                 best = n;

@@ -41,8 +41,8 @@ struct pool {
     struct pool_batch *waiting, *finished;
     bool is_stopping;
     unsigned n_stuck;
-    unsigned n_refs;          /* the owner and every thread */
-    unsigned n_threads;       /* wanted; loop only, like those that follow */
+    unsigned n_refs;    /* the owner and every thread */
+    unsigned n_threads; /* wanted; loop only, like those that follow */
     unsigned n_slots;
     unsigned n_batches;       /* started and not taken */
     struct pool_batch *spare; /* owned */
@@ -245,7 +245,7 @@ void pool_start(struct pool *p, struct pool_batch *batch, bool is_demand) {
 struct pool_batch *pool_take_back(struct pool *p, struct pool_batch *batch) {
     struct pool_batch *at, *found = NULL;
     pthread_mutex_lock(&p->lock);
-    DL_FOREACH(p->waiting, at) {
+    DL_FOREACH (p->waiting, at) {
         if (batch ? at == batch : !at->is_demand)
             found = at;
     }
@@ -287,7 +287,7 @@ bool pool_wait(struct pool *p, unsigned timeout_ms) {
 /* Under the lock. */
 static struct slot *slot_of(struct pool *p, const struct pool_batch *batch) {
     struct slot *slot;
-    DL_FOREACH(p->slots, slot) {
+    DL_FOREACH (p->slots, slot) {
         if (slot->batch == batch)
             return slot;
     }
@@ -348,7 +348,7 @@ static bool slots_are_running(struct pool *p) {
     bool is_running = false;
     struct slot *slot;
     pthread_mutex_lock(&p->lock);
-    DL_FOREACH(p->slots, slot) {
+    DL_FOREACH (p->slots, slot) {
         is_running = is_running || slot->batch;
     }
     pthread_mutex_unlock(&p->lock);
@@ -357,7 +357,7 @@ static bool slots_are_running(struct pool *p) {
 
 static void batches_free(struct pool_batch *list, bool with_results) {
     struct pool_batch *batch, *next;
-    DL_FOREACH_SAFE(list, batch, next) {
+    DL_FOREACH_SAFE (list, batch, next) {
         if (with_results)
             results_discard(batch, 0, batch->n);
         free(batch);

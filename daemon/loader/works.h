@@ -25,7 +25,7 @@ struct loader_work {
     struct loader_queue *queue; /* borrowed: the one it waits in, else NULL */
     struct pool_batch *batch;   /* borrowed: the one it is in while it runs, else NULL */
     loader_done_fn *done;
-    void *ctx; /* borrowed */
+    void *ctx;     /* borrowed */
     bool is_small; /* on one basket: may share a batch */
     struct neighbour near;
     struct loader_work *prev, *next;
@@ -38,10 +38,10 @@ struct loader {
     struct pool *pool; /* owned */
     struct loader_options options;
     struct loader_queue demand;
-    struct loader_queue *queues;    /* borrowed: their makers own them; the next to serve is first */
-    struct loader_work *cancelled;  /* owned */
-    struct pool_batch *batches;     /* the pool's: started and not taken */
-    unsigned n_waiting, n_running;  /* works */
+    struct loader_queue *queues;   /* borrowed: their makers own them; the next to serve is first */
+    struct loader_work *cancelled; /* owned */
+    struct pool_batch *batches;    /* the pool's: started and not taken */
+    unsigned n_waiting, n_running; /* works */
     bool is_stopping;
 };
 

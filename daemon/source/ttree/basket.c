@@ -168,8 +168,7 @@ int ttree_read_ahead(const struct source *s, struct source_bounce *packed, uint6
     return 0;
 }
 
-int ttree_find_basket(const struct source_bounce *packed, struct tree_basket *basket,
-                      char *error) {
+int ttree_find_basket(const struct source_bounce *packed, struct tree_basket *basket, char *error) {
     struct tree_basket completed = *basket;
     int r = key_read(&completed, packed->data + (basket->file_off - packed->off),
                      basket->stored_bytes, error);
