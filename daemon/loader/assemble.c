@@ -87,14 +87,16 @@ static int values_write(const struct worker *w, const struct job *job,
                         const struct tree_basket *basket, const uint8_t *bytes,
                         struct job_result *result) {
     struct payload p = payload_of(job, basket, bytes, result->error);
-    uint8_t *out = arena_at(w, job->out_off, job->out_bytes);
     uint64_t value[2];
     int r = payload_check(&p);
     if (r == 0 && p.kind == COLUMN_LISTS)
-        return lists_write(&p, job, out);
+        return lists_write(&p, job, arena_at(w, job->out_off, job->out_bytes));
     if (r == 0)
         r = payload_slice(&p, job, value);
-    return r ? r : items_copy(&p, out, bytes + value[0], (value[1] - value[0]) / p.entry_bytes);
+    if (r)
+        return r;
+    uint8_t *out = arena_at(w, job->out_off, job->out_bytes);
+    return items_copy(&p, out, bytes + value[0], (value[1] - value[0]) / p.entry_bytes);
 }
 
 static int cuts_find(const struct job *job, const struct tree_basket *basket, const uint8_t *bytes,
