@@ -26,7 +26,12 @@ static const char *const kind_names[] = {
 static const unsigned kind_parts[] = {
     [KEY_COLUMN] = 6, [KEY_EDGE] = 5, [KEY_INDEX] = 3, [KEY_DERIVED] = 3, [KEY_NAMED] = 2,
 };
-static const char *const verb_names[] = {[VERB_DATA] = "data", [VERB_OFFSETS] = "offsets"};
+static const char *const verb_names[] = {
+    [VERB_DATA] = "data",
+    [VERB_OFFSETS] = "offsets",
+    [VERB_OFFSETS1] = "offsets1",
+    [VERB_OFFSETS2] = "offsets2",
+};
 
 /* ---- printing ---- */
 

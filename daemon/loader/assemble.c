@@ -11,8 +11,8 @@
  * cache until they are swapped into the arena.
  */
 #include "assemble.h"
+#include "lists.h"
 #include "payload.h"
-#include "swap.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -75,25 +75,35 @@ static int status_of(int source_outcome) {
 
 /* ---- jobs ---- */
 
+/* Units at `in` become the items at the job's destination. */
+static int items_copy(const struct payload *p, uint8_t *out, const uint8_t *in, uint64_t n_units) {
+    if (items_write(&p->items, out, in, n_units))
+        return 0;
+    payload_corrupt(p, "its objects are not of the announced layout");
+    return JOB_E_UNSUPPORTED;
+}
+
 static int values_write(const struct worker *w, const struct job *job,
                         const struct tree_basket *basket, const uint8_t *bytes,
                         struct job_result *result) {
     struct payload p = payload_of(job, basket, bytes, result->error);
+    uint8_t *out = arena_at(w, job->out_off, job->out_bytes);
     uint64_t value[2];
     int r = payload_check(&p);
+    if (r == 0 && p.kind == COLUMN_LISTS)
+        return lists_write(&p, job, out);
     if (r == 0)
         r = payload_slice(&p, job, value);
-    if (r == 0)
-        swap_copy(arena_at(w, job->out_off, job->out_bytes), bytes + value[0], job->out_bytes,
-                  p.item_bytes);
-    return r;
+    return r ? r : items_copy(&p, out, bytes + value[0], (value[1] - value[0]) / p.entry_bytes);
 }
 
 static int cuts_find(const struct job *job, const struct tree_basket *basket, const uint8_t *bytes,
                      struct job_result *result) {
     struct payload p = payload_of(job, basket, bytes, result->error);
     int r = payload_check(&p);
-    return r ? r : payload_cut(&p, job->slice_start, job->slice_stop, result->cut);
+    if (r || p.kind != COLUMN_LISTS)
+        return r ? r : payload_cut(&p, job->slice_start, job->slice_stop, result->cut);
+    return lists_count(&p, job, result->n_lists);
 }
 
 /* The first of several jobs reads for all of them; when that fails each of them reads for itself and
@@ -150,8 +160,9 @@ static int edge_run(struct worker *w, const struct job *job, struct job_result *
 
 /* Whole baskets of bytes need no second copy. */
 static bool is_in_place(const struct job *job, const struct tree_basket *basket) {
-    return payload_item_bytes(job->item_type) == 1 && basket->raw_bytes == basket->border_bytes &&
-           job->out_bytes == basket->raw_bytes;
+    return job->column_kind != COLUMN_LISTS && job->layout.unit_bytes == 0 &&
+           items_of(job->item_type, 1, &job->layout).unit_bytes == 1 &&
+           basket->raw_bytes == basket->border_bytes && job->out_bytes == basket->raw_bytes;
 }
 
 static int decode_in_place(struct worker *w, const struct job *job,

@@ -167,8 +167,11 @@ static void queue_recall(struct loader_queue *q) {
         if (batch->account != q || batch_recall(q->loader, batch))
             continue;
         batch->account = NULL;
-        for (unsigned i = 0; i < batch->n; i++)
-            tasks_group(batch, i)->queue = NULL;
+        for (unsigned i = 0; i < batch->n; i++) {
+            struct loader_group *g = tasks_group(batch, i);
+            if (g->queue == q) /* else it was moved while its works ran */
+                g->queue = NULL;
+        }
     }
 }
 

@@ -59,7 +59,7 @@ static struct job jagged_job(uint8_t kind, uint64_t start, uint64_t stop) {
         put4(arena + IN + 28 + 4 * i, i == N ? 0 : starts[i] + KEY);
     return (struct job){.kind = kind,
                         .item_type = ITEM_I4,
-                        .is_jagged = 1,
+                        .column_kind = COLUMN_JAGGED,
                         .n_per_entry = 1,
                         .basket_entries = N,
                         .raw_bytes = 24 + 24,
@@ -133,7 +133,7 @@ Test(assemble, refuses_slices_of_another_size) {
     job.out_bytes = (uint64_t)-12;
     cr_assert_eq(run(&job), JOB_E_CORRUPT, "backwards");
     job = jagged_job(JOB_COPY, 0, 3);
-    job.is_jagged = 0;
+    job.column_kind = COLUMN_FLAT;
     job.out_bytes = 12;
     cr_assert_eq(run(&job), JOB_E_CORRUPT, "6 values are not 4 flat entries");
     cr_assert_eq(arena[OUT], 0xee, "nothing was written");
