@@ -123,6 +123,10 @@ struct bufferd_view {
 /* A hit: pin a buffer that this session was granted before, without any system call.
  * Return: 0, or BUFFERD_E_ABSENT when it was evicted since (no error text is made). */
 int bufferd_pin(struct bufferd_view *vp, struct bufferd *b, uint32_t record, uint64_t version);
+/* The same by key, whoever made the buffer. The key must be canonical: for the offsets of a jagged
+ * branch that is `<its counter>/offsets` (bufferd_column.counter). BUFFERD_E_ABSENT does not say
+ * that the daemon has no such buffer: bufferd_get() does. */
+int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *key);
 /* Another pin on a view's buffer. */
 void bufferd_view_copy(struct bufferd_view *vp, const struct bufferd_view *v);
 /* Give the pin back. */

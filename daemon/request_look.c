@@ -114,6 +114,8 @@ static void add_cache(struct figures *f, struct domain *d) {
     add_number(f, "bytes_evicted", "bytes", s.bytes_evicted);
     add_number(f, "bytes_stranded", "bytes", s.bytes_stranded);
     add_number(f, "pins_scans", "", d->records.n_scans);
+    add_number(f, "buffers_indexed", "", d->records.n_indexed);
+    add_number(f, "index_full", "", d->records.n_index_full);
     add_number(f, "files", "", sources_n_files(d->sources));
     add_number(f, "index_bytes", "bytes", sources_index_bytes(d->sources));
 }

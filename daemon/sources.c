@@ -86,6 +86,8 @@ int sources_job_error(int status) {
 
 void sources_count_job(struct sources *s, const struct job_result *result) {
     s->metrics->baskets_decoded += result->n_baskets_decoded;
+    s->metrics->reads += result->n_reads;
+    s->metrics->reads_merged += result->n_reads_merged;
     s->metrics->bytes_read += result->n_read_bytes;
     s->metrics->bytes_unpacked += result->n_unpacked_bytes;
     s->metrics->decode_ns += result->run_ns;

@@ -218,6 +218,8 @@ class Tree:
 
     def _native(self, connection, source, fields, start, stop):
         """Name to (values, offsets or None) of what the daemon made."""
+        if source.source_id != self._index.source_id:
+            raise Error(0, "changed", f"{self._file.path} was changed after this tree was opened")
         keys_of = {}
         for name, column in fields.items():
             pair = self._column_keys(source, column, start, stop) if column else None
