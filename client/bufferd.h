@@ -1,10 +1,10 @@
 /* libbufferd: columns of ROOT files, decoded once per node, mapped read-only.
  *
  * One `struct bufferd` is one session with the daemon; it is safe from all threads. There is no
- * global state. Buffers are views into shared memory: read-only, page-aligned, valid until
- * released, also after the daemon has gone. Times are milliseconds; a negative timeout means no
- * bound on the whole call. Whatever the timeout, a call ends with BUFFERD_E_GONE after 5 s without
- * a word from the daemon.
+ * global state but a list of sessions for fork(). Buffers are views into shared memory: read-only,
+ * page-aligned, valid until released, also after the daemon has gone. Times are milliseconds; a
+ * negative timeout means no bound on the whole call. Whatever the timeout, a call ends with
+ * BUFFERD_E_GONE after 5 s without a word from the daemon.
  *
  * Functions that can fail return 0, a positive BUFFERD_E_* outcome, or a negative errno, and fill
  * `*error` (may be NULL) with the same code and a text for people.
@@ -96,7 +96,8 @@ struct bufferd_options {
 };
 
 /* Connect and map the shared tables. `options` may be NULL.
- * Return: 0, BUFFERD_E_GONE, _VERSION, _DENIED, _UNTRUSTED, or negative errno. */
+ * Return: 0, BUFFERD_E_GONE, _VERSION, _DENIED, _LIMIT (too many sessions), _UNTRUSTED, what else the
+ * daemon answered, or negative errno. */
 int bufferd_connect(struct bufferd **bp, const struct bufferd_options *options,
                     struct bufferd_error *error);
 /* The session ends when this and every view have been given up. NULL is fine. */
@@ -104,7 +105,8 @@ struct bufferd *bufferd_ref(struct bufferd *b);
 struct bufferd *bufferd_unref(struct bufferd *b);
 /* False once the daemon is known to be gone; views stay valid, calls answer BUFFERD_E_GONE. */
 bool bufferd_is_alive(struct bufferd *b);
-/* False in a child of fork(): its views stay valid, but it needs a session of its own. */
+/* False in a child of fork(): its views stay valid, can be copied and released, but for calls and
+ * pins it needs a session of its own. (A child made by _Fork(), vfork() or clone() may only exec.) */
 bool bufferd_is_mine(struct bufferd *b);
 
 /* ---- buffers ---- */
@@ -121,6 +123,10 @@ struct bufferd_view {
 /* A hit: pin a buffer that this session was granted before, without any system call.
  * Return: 0, or BUFFERD_E_ABSENT when it was evicted since (no error text is made). */
 int bufferd_pin(struct bufferd_view *vp, struct bufferd *b, uint32_t record, uint64_t version);
+/* The same by key, whoever made the buffer. The key must be canonical: for the offsets of a jagged
+ * branch that is `<its counter>/offsets` (bufferd_column.counter). BUFFERD_E_ABSENT does not say
+ * that the daemon has no such buffer: bufferd_get() does. */
+int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *key);
 /* Another pin on a view's buffer. */
 void bufferd_view_copy(struct bufferd_view *vp, const struct bufferd_view *v);
 /* Give the pin back. */
@@ -238,8 +244,9 @@ int bufferd_clear(struct bufferd *b, struct bufferd_clear_result *results, const
 
 /* ---- prefetch ---- */
 
-/* Load keys in the background, in order, holding at most nthreads workers (0: all). At most 1024
- * keys a scope. */
+/* Load keys in the background, in order, holding at most nthreads workers (0: all). Any number of
+ * keys; of those that do not fit into one request (1024 keys, 64 KiB) each part is bounded for
+ * itself. */
 int bufferd_prefetch(struct bufferd *b, uint64_t *scopep, const char *const *keys, size_t n_keys,
                      unsigned nthreads, int timeout_ms, struct bufferd_error *error);
 

@@ -4,6 +4,9 @@
  * system call. A record's fields are read only while it is pinned, and are believed only as far as
  * this mapping of the arena reaches: a record that says otherwise is as good as absent.
  *
+ * The index (proto/index.h) names records that may hold a key; which one does is read in the record
+ * while it is pinned.
+ *
  * Requests with many keys are split to the wire's limits; each item has its own outcome. A granted
  * buffer can be gone before it is pinned (the daemon holds a grant for seconds, and this process may
  * have been stopped): such items are asked for once more, and are absent if that fails too.
@@ -12,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../proto/key.h"
 #include "keys.h"
 #include "session.h"
 
@@ -74,6 +78,38 @@ bool view_pin(struct bufferd_view *vp, struct bufferd *b, uint64_t record, uint6
 
 API int bufferd_pin(struct bufferd_view *vp, struct bufferd *b, uint32_t record, uint64_t version) {
     return view_pin(vp, b, record, version) ? 0 : BUFFERD_E_ABSENT;
+}
+
+/* Whether the pinned record is this key's. */
+static bool record_has_key(const struct bufferd *b, const struct shm_record *r, struct str key,
+                           uint64_t hash) {
+    if (r->key_hash != hash || r->key_bytes != key.len)
+        return false;
+    if (key.len <= SHM_INLINE_KEY_BYTES)
+        return memcmp(r->key, key.ptr, key.len) == 0;
+    uint64_t off = (uint64_t)r->key_off * SHM_KEY_UNIT;
+    return range_is_inside(off, key.len, b->keys_bytes) &&
+           memcmp(b->keys + off, key.ptr, key.len) == 0;
+}
+
+API int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *text) {
+    struct str key = str_cut(text, WIRE_MAX_KEY_BYTES + 1);
+    uint64_t hash = key_hash(key);
+    uint32_t i;
+    for (unsigned at = 0; index_next(b->index, hash, &at, &i);) {
+        if (i >= b->n_records)
+            continue;
+        uint64_t version = atomic_load_explicit(&b->records[i].version, memory_order_acquire);
+        struct bufferd_view view;
+        if (!view_pin(&view, b, i, version))
+            continue;
+        if (record_has_key(b, &b->records[i], key, hash)) {
+            *vp = view;
+            return 0;
+        }
+        bufferd_release(&view);
+    }
+    return BUFFERD_E_ABSENT;
 }
 
 API void bufferd_view_copy(struct bufferd_view *vp, const struct bufferd_view *v) {

@@ -54,11 +54,19 @@ static int check_records(struct bufferd *b, struct bufferd_error *error) {
     if (n_bytes < sizeof(*h) || h->magic != SHM_MAGIC || h->n_records != b->n_records ||
         h->records_off % 64 || h->keys_off % SHM_KEY_UNIT ||
         !range_is_inside(h->records_off, b->n_records * sizeof(struct shm_record), n_bytes) ||
-        !range_is_inside(h->keys_off, h->keys_bytes, n_bytes))
+        !range_is_inside(h->keys_off, h->keys_bytes, n_bytes) ||
+        h->index_lines != index_n_lines(b->n_records) || h->index_off % SHM_PAGE ||
+        !range_is_inside(h->index_off, index_bytes(h->index_lines), n_bytes))
         return fail(error, BUFFERD_E_UNTRUSTED,
                     "the daemon's record table is not valid; restart the daemon");
     b->header = h;
     b->records = (struct shm_record *)((char *)b->records_map.base + h->records_off);
+    b->index = (struct shm_index){
+        .words = (_Atomic uint64_t *)((char *)b->records_map.base + h->index_off),
+        .n_lines = index_n_lines(b->n_records),
+    };
+    b->keys = (const char *)b->records_map.base + h->keys_off;
+    b->keys_bytes = h->keys_bytes;
     return 0;
 }
 

@@ -139,13 +139,13 @@ static void on_prepare(void) {
     int64_t deadline = deadline_after(PREPARE_MS);
     struct watched *w;
     pthread_mutex_lock(&registry.mutex);
-    DL_FOREACH(registry.list, w)
-    prepare(w, deadline);
+    DL_FOREACH (registry.list, w)
+        prepare(w, deadline);
 }
 
 static void on_parent(void) {
     struct watched *w;
-    DL_FOREACH(registry.list, w) {
+    DL_FOREACH (registry.list, w) {
         w->second.line = line_end(w->second.line);
         map_drop(&w->second.pins_map);
         pthread_rwlock_unlock(&w->session->gate);
@@ -180,8 +180,8 @@ static void adopt(struct bufferd *b, struct second *s) {
 static void on_child(void) {
     struct watched *w;
     pthread_mutex_init(&registry.mutex, NULL);
-    DL_FOREACH(registry.list, w)
-    adopt(w->session, &w->second);
+    DL_FOREACH (registry.list, w)
+        adopt(w->session, &w->second);
 }
 
 int fork_watch(struct bufferd *b) {

@@ -38,8 +38,8 @@ static struct out_frame *out_frame_free(struct out_frame *o) {
 
 static void drop_out(struct line *l) {
     struct out_frame *o, *next;
-    DL_FOREACH_SAFE(l->out, o, next)
-    out_frame_free(o);
+    DL_FOREACH_SAFE (l->out, o, next)
+        out_frame_free(o);
     l->out = NULL;
     l->out_bytes = 0;
 }
@@ -66,8 +66,8 @@ struct line *line_free(struct line *l) {
     if (!l)
         return NULL;
     struct out_frame *o, *next;
-    DL_FOREACH_SAFE(l->out, o, next)
-    out_frame_free(o);
+    DL_FOREACH_SAFE (l->out, o, next)
+        out_frame_free(o);
     frame_reader_deinit(&l->in);
     if (l->in_fd >= 0)
         close(l->in_fd);

@@ -38,8 +38,11 @@ struct bufferd {
     uint64_t n_records, staging_bytes;
     const struct shm_header *header; /* in records_map */
     struct shm_record *records;      /* in records_map, read-only */
-    struct shm_pins pins;            /* in pins_map */
-    dev_t records_dev;               /* which file the record table is: which daemon this was */
+    struct shm_index index;          /* in records_map, read-only */
+    const char *keys;                /* the key heap, in records_map */
+    uint64_t keys_bytes;
+    struct shm_pins pins; /* in pins_map */
+    dev_t records_dev;    /* which file the record table is: which daemon this was */
     ino_t records_ino;
 
     /* Held for reading around every access to the pin table, for writing around fork(). */

@@ -89,6 +89,8 @@ handler_fn handle_ls, handle_status, handle_evict, handle_trim;           /* req
 
 void client_close_files(struct client *c);
 void prefetch_drop_all(struct client *c);
+/* Arrays whose next piece does not come. */
+void put_tick(struct client *c, uint64_t now_ms);
 void put_drop_all(struct client *c);
 
 #endif

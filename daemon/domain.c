@@ -14,6 +14,7 @@
 #include "metrics.h"
 
 #define MIN_INDEX_BYTES (64ull << 20)
+#define FORGET_BATCH 256 /* files a second */
 
 int domain_new(struct domain **dp, uid_t uid, struct arena *arena, struct loader *loader,
                struct job_tables *tables, struct metrics *metrics) {
@@ -61,21 +62,36 @@ struct domain *domain_free(struct domain *d) {
     return NULL;
 }
 
-static bool source_has_entries(void *ctx, uint64_t source_id) {
-    struct cache *c = ctx;
-    for (uint64_t i = 0; i < cache_n_records(c); i++) {
-        const struct cache_entry *e = cache_at(c, (uint32_t)i);
-        if (e && e->source_id == source_id)
-            return true;
+static int compare_ids(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Files that nobody has open are forgotten when there are many, and their buffers with them. One look
+ * at the cache serves a batch of files. */
+static void forget_files(struct domain *d) {
+    uint64_t ids[FORGET_BATCH];
+    bool is_needed[FORGET_BATCH] = {false};
+    if (sources_n_files(d->sources) < SOURCES_MAX_FILES / 2)
+        return;
+    uint32_t n = sources_oldest_unused(d->sources, ids, FORGET_BATCH);
+    qsort(ids, n, sizeof(ids[0]), compare_ids);
+    for (uint64_t i = 0; i < cache_n_records(d->cache); i++) {
+        struct cache_entry *e = cache_at(d->cache, (uint32_t)i);
+        uint64_t *id = e ? bsearch(&e->source_id, ids, n, sizeof(ids[0]), compare_ids) : NULL;
+        if (id && (e->state != CACHE_READY || !cache_evict(e)))
+            is_needed[id - ids] = true;
     }
-    return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (!is_needed[i])
+            sources_forget(d->sources, ids[i]);
 }
 
 void domain_tick(struct domain *d, uint64_t now_ms) {
     cache_set_time(d->cache, now_ms);
     pin_records_set_tick(&d->records, (uint32_t)(now_ms / 1000));
     cache_sweep(d->cache);
-    sources_forget(d->sources, source_has_entries, d->cache);
+    forget_files(d);
     materialize_tick(&d->materialize);
 }
 

@@ -29,6 +29,15 @@ static void unhold(struct cache_entry **ep) {
     *ep = NULL;
 }
 
+void load_drop_inputs(struct load *l) {
+    for (uint64_t i = 0; i < l->n_edges; i++)
+        unhold(&l->edges[i].entry);
+    free(l->edges);
+    l->edges = NULL;
+    l->n_edges = 0;
+    unhold(&l->counts_entry);
+}
+
 /* What a stuck thread may still touch stays in use for good. */
 static void load_free(struct load *l) {
     l->m->n_loads--;
@@ -37,19 +46,21 @@ static void load_free(struct load *l) {
         free(l);
         return;
     }
-    for (uint64_t i = 0; i < l->n_edges; i++)
-        unhold(&l->edges[i].entry);
-    free(l->edges);
-    unhold(&l->counts_entry);
+    load_drop_inputs(l);
     sources_unuse(l->tree);
     free(l);
 }
 
 void load_set_hungry(struct load *l, bool is_hungry) {
-    if (is_hungry && !l->is_hungry)
+    if (is_hungry == l->is_hungry)
+        return;
+    if (is_hungry) {
         DL_APPEND(l->m->hungry, l);
-    if (!is_hungry && l->is_hungry)
+        l->m->n_hungry++;
+    } else {
         DL_DELETE(l->m->hungry, l);
+        l->m->n_hungry--;
+    }
     l->is_hungry = is_hungry;
 }
 
@@ -84,7 +95,7 @@ void load_fail(struct load *l, int status, const char *text) {
         if (e) {
             cache_unwait(&edge->waiter);
             l->n_due--;
-            load_abandon(e);
+            load_abandon(e, l->queue);
         }
         if (edge->has_counts) {
             edge->has_counts = false;
@@ -137,7 +148,6 @@ int load_begin_edge(struct cache_entry **ep, struct load *parent, uint64_t baske
     }
     l->kind = LOAD_EDGE;
     l->column = parent->column;
-    l->column_number = parent->column_number;
     l->first = basket;
     l->last = basket + 1;
     l->waits_for_memory = parent->waits_for_memory;
@@ -194,7 +204,6 @@ int load_begin(struct cache_entry **ep, struct materialize *m, const struct colu
         l->level = (uint8_t)(place->verb - VERB_OFFSETS);
     }
     l->column = place->column;
-    l->column_number = place->column_number;
     l->start = place->start;
     l->stop = place->stop;
     l->waits_for_memory = waits_for_memory;
@@ -246,6 +255,8 @@ void load_promote(struct load *l, bool waits_for_memory) {
     l->queue = loader_demand(l->m->loader);
     l->waits_for_memory |= waits_for_memory;
     loader_group_move(&l->group, l->queue);
+    if (l->plan == PLAN_BLOCKED)
+        load_boost_plan(l);
     for (uint64_t i = 0; i < l->n_edges; i++) {
         promote_entry(l->edges[i].waiter.entry, waits_for_memory);
         if (l->edges[i].has_counts)
@@ -255,24 +266,27 @@ void load_promote(struct load *l, bool waits_for_memory) {
         promote_entry(l->counts.cache_waiter.entry, waits_for_memory);
 }
 
-void load_abandon(struct cache_entry *e) {
+void load_abandon(struct cache_entry *e, struct loader_queue *queue) {
     struct load *l = load_of(e);
-    if (e->waiters || !l)
+    if (!l)
         return;
+    if (e->waiters) {
+        if (l->queue == queue && queue != loader_demand(l->m->loader))
+            load_promote(l, false);
+        return;
+    }
     cache_unlist(e);
     load_fail(l, WIRE_E_CANCELLED, "nobody waits for it any more");
     load_settle(l);
 }
 
+/* It held nothing while it waited, so it collects what it needs again. */
 void load_retry(struct load *l) {
-    load_reserve(l);
+    load_set_hungry(l, false);
+    load_run(l);
 }
 
 struct load *load_of(const struct cache_entry *e) {
     bool is_put = e->kind == KEY_DERIVED || e->kind == KEY_NAMED;
     return e->state == CACHE_LOADING && !is_put ? e->maker : NULL;
-}
-
-struct load *load_next_hungry(struct load *l) {
-    return l->next;
 }

@@ -16,10 +16,10 @@ void load_run(struct load *load);
 struct load *load_of(const struct cache_entry *entry);
 /* Somebody wants it now: its waiting jobs move to the queue of demands. */
 void load_promote(struct load *load, bool waits_for_memory);
-/* The last waiter of an entry may have gone: without one, its load is cancelled. */
-void load_abandon(struct cache_entry *entry);
+/* Somebody who would have its jobs in `queue` waits for the entry no longer. Without a waiter its load
+ * is cancelled; with one it may not depend on a queue that may go: it becomes a demand. */
+void load_abandon(struct cache_entry *entry, struct loader_queue *queue);
 /* A load that waits for memory tries again. */
 void load_retry(struct load *load);
-struct load *load_next_hungry(struct load *load);
 
 #endif

@@ -1,8 +1,8 @@
 /* Steps 3 and 4 of a load: exact memory, then the jobs that fill it.
  *
  * The size of every piece is known by now, so each basket has its own place in the buffer and all
- * of them are decoded in parallel. A load that waits for memory keeps its edge buffers meanwhile
- * and tries again when some was freed.
+ * of them are decoded in parallel. A load that waits for memory holds nothing meanwhile: it starts
+ * anew when some was freed.
  */
 #include "load_steps.h"
 
@@ -68,9 +68,14 @@ static void on_room(struct cache_entry *e, int status) {
         load_fill(l);
 }
 
+/* Two loads that both held what they have could wait for each other for ever. */
+static void load_wait_for_memory(struct load *l) {
+    load_drop_inputs(l);
+    load_set_hungry(l, true);
+}
+
 static void load_take(struct load *l, uint64_t n_bytes, uint8_t item_type) {
     char why[256] = "";
-    load_set_hungry(l, false);
     int rc = cache_reserve(l->entry, n_bytes, item_type, on_room, why);
     if (rc == 0) {
         load_fill(l);
@@ -79,7 +84,7 @@ static void load_take(struct load *l, uint64_t n_bytes, uint8_t item_type) {
     if (rc == CACHE_E_COLD)
         l->n_due++;
     else if (rc == CACHE_E_FULL && l->waits_for_memory)
-        load_set_hungry(l, true);
+        load_wait_for_memory(l);
     else
         load_fail(l, rc == CACHE_E_TOO_LARGE ? WIRE_E_TOO_LARGE : WIRE_E_FULL, why);
     load_settle(l);

@@ -13,13 +13,20 @@
 
 /* One plan of a column (or of a record's members) at a time: its job reads the index's baskets of
  * that column, so nobody may write them. */
-static bool plan_is_taken(const struct load *l) {
-    const struct load *other;
-    DL_FOREACH2(l->m->planning, other, plan_next)
-    if (other->plan == PLAN_RUNNING && other->tree == l->tree &&
-        other->column->first_basket == l->column->first_basket)
-        return true;
-    return false;
+static struct load *plan_of_other(const struct load *l) {
+    struct load *other;
+    DL_FOREACH2 (l->m->planning, other, plan_next)
+        if (other->plan == PLAN_RUNNING && other->tree == l->tree &&
+            other->column->first_basket == l->column->first_basket)
+            return other;
+    return NULL;
+}
+
+/* A demand that waits for a plan in the background takes it along to the front. */
+void load_boost_plan(struct load *l) {
+    struct load *other = plan_of_other(l);
+    if (other && l->queue == loader_demand(l->m->loader))
+        loader_group_move(&other->group, l->queue);
 }
 
 void load_set_plan(struct load *l, enum load_plan_state plan) {
@@ -33,10 +40,10 @@ void load_set_plan(struct load *l, enum load_plan_state plan) {
 static struct load *plan_next_blocked(struct materialize *m, const struct sources_tree *tree,
                                       const struct tree_column *column) {
     struct load *l;
-    DL_FOREACH2(m->planning, l, plan_next)
-    if (l->plan == PLAN_BLOCKED && l->tree == tree &&
-        l->column->first_basket == column->first_basket)
-        return l;
+    DL_FOREACH2 (m->planning, l, plan_next)
+        if (l->plan == PLAN_BLOCKED && l->tree == tree &&
+            l->column->first_basket == column->first_basket)
+            return l;
     return NULL;
 }
 
@@ -45,7 +52,7 @@ static struct load *plan_next_blocked(struct materialize *m, const struct source
 static void plan_wake(struct materialize *m, const struct sources_tree *tree,
                       const struct tree_column *column) {
     struct load *l;
-    while ((l = plan_next_blocked(m, tree, column)) && !plan_is_taken(l)) {
+    while ((l = plan_next_blocked(m, tree, column)) && !plan_of_other(l)) {
         load_set_plan(l, PLAN_IDLE);
         l->n_due--;
         load_plan(l);
@@ -58,7 +65,8 @@ static void plan_end(struct load *l) {
     struct sources_tree *tree = l->tree;
     const struct tree_column *column = l->column;
     load_set_plan(l, PLAN_IDLE);
-    sources_use(tree); /* until the others are awake */
+    loader_group_move(&l->group, l->queue); /* a demand may have taken it to the front */
+    sources_use(tree);                      /* until the others are awake */
     if (l->status)
         load_settle(l);
     else
@@ -98,8 +106,9 @@ void load_plan(struct load *l) {
         load_edges(l);
         return;
     }
-    if (plan_is_taken(l)) {
+    if (plan_of_other(l)) {
         load_set_plan(l, PLAN_BLOCKED);
+        load_boost_plan(l);
         l->n_due++;
         return;
     }

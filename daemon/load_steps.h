@@ -8,7 +8,8 @@
 enum load_kind { LOAD_DATA, LOAD_OFFSETS, LOAD_LIST_OFFSETS, LOAD_EDGE, LOAD_INDEX };
 enum load_plan_state { PLAN_IDLE, PLAN_RUNNING, PLAN_BLOCKED };
 
-/* A basket that the range cuts, or any basket of a column whose sizes its values tell: its decompressed payload, and where the wanted values lie in it. */
+/* A basket that the range cuts, or any basket of a column whose sizes its values tell: its
+ * decompressed payload, and where the wanted values lie in it. */
 struct load_edge {
     struct load *load;          /* borrowed */
     struct cache_entry *entry;  /* held once it is ready */
@@ -28,7 +29,6 @@ struct load {
     struct cache_entry *entry;        /* borrowed; this load makes it */
     struct sources_tree *tree;        /* used */
     const struct tree_column *column; /* of the tree's index */
-    uint32_t column_number;
     enum load_kind kind;
     uint64_t start, stop;       /* entries */
     uint64_t first, last;       /* baskets of the range; an edge has one */
@@ -56,6 +56,8 @@ void load_settle(struct load *l);
 /* Everything is in its place: the entry is ready, the load is over. */
 void load_publish(struct load *l);
 void load_set_hungry(struct load *l, bool is_hungry);
+/* Give back what the load holds of other entries. */
+void load_drop_inputs(struct load *l);
 
 /* ---- baskets and jobs (load_job.c) ---- */
 
@@ -84,6 +86,7 @@ void load_plan(struct load *l);    /* 1, load_plan.c */
 void load_edges(struct load *l);   /* 2, load_edge.c */
 void load_reserve(struct load *l); /* 3, load_fill.c */
 void load_fill(struct load *l);    /* 4 */
+void load_boost_plan(struct load *l);
 void load_set_plan(struct load *l, enum load_plan_state plan);
 struct load_edge *load_edge_of(struct load *l, uint64_t basket); /* NULL: the basket is not cut */
 

@@ -56,7 +56,8 @@ static int run(const struct config *config) {
     r = backing_open(&backing, config->memory, config->arena_dir);
     if (r != 0) {
         fprintf(stderr, "bufferd: no arena%s%s: %s\n", config->arena_dir ? " in " : "",
-                config->arena_dir ? config->arena_dir : "", strerror(-r));
+                config->arena_dir ? config->arena_dir : "",
+                *backing.why ? backing.why : strerror(-r));
         return 1;
     }
     prctl(PR_SET_DUMPABLE, 0);

@@ -76,7 +76,6 @@ static int find_column(struct column_place *p, const struct key *k, char *text) 
         return -WIRE_E_UNSUPPORTED;
     }
     p->column = c;
-    p->column_number = (uint32_t)i;
     return check_range(p, name, MIN(c->n_entries, x->n_entries), text);
 }
 
@@ -172,6 +171,10 @@ static void want_resolve(struct want *w) {
         want_join(w, cache_find(m->cache, (struct str){place.key, (uint32_t)strlen(place.key)})))
         return;
     if (rc == 0)
+        rc = sources_wait(place.tree->file, &w->sources_waiter, text);
+    if (rc > 0)
+        return;
+    if (rc == 0)
         rc = load_begin(&e, m, &place, w->queue, w->waits_for_memory, text);
     if (rc) {
         want_finish(w, NULL, -rc, text);
@@ -205,7 +208,7 @@ void want_cancel(struct want *w) {
     if (!e)
         return;
     cache_unwait(&w->cache_waiter);
-    load_abandon(e);
+    load_abandon(e, w->queue);
 }
 
 /* ---- tree indexes ---- */
@@ -237,9 +240,7 @@ int materialize_index(struct materialize *m, struct cache_entry **ep, struct sou
 }
 
 void materialize_tick(struct materialize *m) {
-    struct load *load = m->hungry, *next;
-    for (; load; load = next) {
-        next = load_next_hungry(load);
-        load_retry(load);
-    }
+    unsigned n = m->n_hungry; /* who is hungry again goes to the end of the line */
+    while (n-- && m->hungry)
+        load_retry(m->hungry);
 }

@@ -18,8 +18,9 @@ struct materialize {
     struct loader *loader;   /* borrowed */
     struct metrics *metrics; /* borrowed */
     struct load *hungry;     /* loads that wait for memory */
-    struct load *planning;   /* loads whose plan runs, or waits for another's of the column */
-    unsigned n_loads;        /* alive */
+    unsigned n_hungry;
+    struct load *planning; /* loads whose plan runs, or waits for another's of the column */
+    unsigned n_loads;      /* alive */
 };
 
 struct want {
@@ -46,7 +47,6 @@ void want_cancel(struct want *w);
 struct column_place {
     struct sources_tree *tree;
     const struct tree_column *column;
-    uint32_t column_number;
     uint64_t start, stop;
     enum key_verb verb;
     char key[WIRE_MAX_KEY_BYTES + 1]; /* canonical: offsets belong to the counter */

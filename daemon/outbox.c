@@ -34,8 +34,8 @@ static void frame_free(struct outbox *o, struct outbox_frame *f) {
 
 void outbox_deinit(struct outbox *o) {
     struct outbox_frame *f, *next;
-    DL_FOREACH_SAFE(o->frames, f, next)
-    frame_free(o, f);
+    DL_FOREACH_SAFE (o->frames, f, next)
+        frame_free(o, f);
 }
 
 /* Return: bytes sent, 0 when the socket is full, -ETOOMANYREFS, or another negative errno. */

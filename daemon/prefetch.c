@@ -97,8 +97,8 @@ static void on_prefetched(struct want *w, struct cache_entry *e, int status, con
         s->bytes_ready += e->n_bytes;
     item_end(item, status, text);
     struct scope_wait *wait;
-    DL_FOREACH(s->waits, wait)
-    wait->pending.n_done = s->n_ready + s->n_failed;
+    DL_FOREACH (s->waits, wait)
+        wait->pending.n_done = s->n_ready + s->n_failed;
     scope_step(s);
 }
 
@@ -161,11 +161,11 @@ static bool make_room(struct client *c) {
     struct prefetch_scope *s;
     if (c->n_scopes < WIRE_MAX_SCOPES)
         return true;
-    DL_FOREACH(c->scopes, s)
-    if (scope_is_finished(s)) {
-        scope_free(s);
-        return true;
-    }
+    DL_FOREACH (c->scopes, s)
+        if (scope_is_finished(s)) {
+            scope_free(s);
+            return true;
+        }
     return false;
 }
 
@@ -236,9 +236,9 @@ static void scope_wait(struct prefetch_scope *s, uint64_t id) {
 int handle_scope(struct client *c, uint64_t id, const void *body, int fd) {
     const struct msg_scope *m = body;
     struct prefetch_scope *s;
-    DL_FOREACH(c->scopes, s)
-    if (s->number == m->scope)
-        break;
+    DL_FOREACH (c->scopes, s)
+        if (s->number == m->scope)
+            break;
     if (!s) {
         client_fail(c, id, WIRE_E_ABSENT, "no such prefetch scope");
         return 0;

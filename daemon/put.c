@@ -23,6 +23,7 @@ struct put {
     struct loader_group group;
     bool is_populating, is_running;
     uint64_t total_bytes, at, n_bytes, staging_off; /* of the piece */
+    uint64_t heard_ms;                              /* when the last piece came */
 };
 
 static void put_free(struct put *p) {
@@ -188,11 +189,18 @@ static const char *put_is_wrong(const struct client *c, const struct msg_put *m)
     return NULL;
 }
 
+void put_tick(struct client *c, uint64_t now_ms) {
+    struct put *p, *next;
+    DL_FOREACH_SAFE (c->puts, p, next)
+        if (!p->pending.client && now_ms - p->heard_ms > WIRE_SILENCE_MS)
+            put_abort(p, WIRE_E_CANCELLED, "its maker does not go on");
+}
+
 static struct put *put_find(struct client *c, struct str key) {
     struct put *p;
-    DL_FOREACH(c->puts, p)
-    if (p->entry->key_bytes == key.len && memcmp(p->entry->key, key.ptr, key.len) == 0)
-        return p;
+    DL_FOREACH (c->puts, p)
+        if (p->entry->key_bytes == key.len && memcmp(p->entry->key, key.ptr, key.len) == 0)
+            return p;
     return NULL;
 }
 
@@ -243,6 +251,7 @@ static void put_first(struct client *c, uint64_t id, const struct msg_put *m, co
     p->entry = e;
     e->maker = NULL;
     p->total_bytes = m->total_bytes;
+    p->heard_ms = c->context->now_ms;
     p->n_bytes = m->n_bytes;
     p->staging_off = m->staging_off;
     rc = cache_reserve(e, m->total_bytes, (uint8_t)m->item_type, on_room, why);
@@ -263,6 +272,7 @@ static void put_next(struct put *p, uint64_t id, const struct msg_put *m) {
     }
     p->n_bytes = m->n_bytes;
     p->staging_off = m->staging_off;
+    p->heard_ms = p->client->context->now_ms;
     pending_begin(&p->pending, p->client, id, WIRE_OP_PUT, 1, drop_put);
     put_copy(p);
 }
@@ -278,6 +288,10 @@ int handle_put(struct client *c, uint64_t id, const void *body, int fd) {
         return 0;
     }
     struct put *own = put_find(c, m->key);
+    if (own && m->at == 0 && !own->pending.client) { /* it begins anew */
+        put_abort(own, WIRE_E_CANCELLED, "its maker began anew");
+        own = NULL;
+    }
     struct cache_entry *e = cache_find(c->context->domain->cache, m->key);
     bool replaces = k.kind == KEY_NAMED && m->flags & WIRE_PUT_REPLACE;
     if (own)

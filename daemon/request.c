@@ -197,7 +197,7 @@ static uint64_t clock_ms(void) {
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static void set_time(struct request_context *c) {
+void request_context_set_time(struct request_context *c) {
     c->now_ms = clock_ms();
     cache_set_time(c->domain->cache, c->now_ms);
 }
@@ -239,7 +239,7 @@ static int dispatch(struct client *c, const struct message *m, int fd) {
 int client_handle(struct client *c, const uint8_t *payload, size_t n_bytes, int fd) {
     CLEANUP(cleanup_close) int own = fd;
     struct message m = {0};
-    set_time(c->context);
+    request_context_set_time(c->context);
     int rc = message_decode(&m, payload, n_bytes, false, NULL);
     if (rc == 0) {
         rc = dispatch(c, &m, own);
@@ -260,7 +260,7 @@ int request_context_init(struct request_context *c) {
     int rc = domain_new(&c->domain, geteuid(), c->arena, c->loader, c->tables, c->metrics);
     if (rc)
         return rc;
-    set_time(c);
+    request_context_set_time(c);
     c->started_ms = c->now_ms;
     domain_tick(c->domain, c->now_ms);
     return 0;
@@ -270,8 +270,8 @@ void request_context_deinit(struct request_context *c) {
     c->domain = domain_free(c->domain);
 }
 
-void request_context_tick(struct request_context *c, uint64_t now_ms) {
-    set_time(c);
+void request_context_tick(struct request_context *c) {
+    request_context_set_time(c);
     domain_tick(c->domain, c->now_ms);
 }
 
@@ -307,9 +307,6 @@ struct client *client_free(struct client *c) {
     cache_sweep(d->cache);
     materialize_tick(&d->materialize);
     c->context->n_clients--;
-    if (c->has_greeted)
-        log_write(c->context->log, LOG_INFO, "session-close", "session=%llu pid=%d client=%s",
-                  (unsigned long long)c->peer.session, (int)c->peer.pid, c->name);
     free(c);
     return NULL;
 }
@@ -329,9 +326,10 @@ static void tell_progress(struct pending *p, uint64_t now_ms) {
 void client_tick(struct client *c, uint64_t tick_ms) {
     uint64_t now_ms = MAX(tick_ms, c->context->now_ms);
     struct pending *p, *next;
-    DL_FOREACH_SAFE(c->pending, p, next)
-    if (now_ms - p->told_ms >= WIRE_PROGRESS_MS / 2)
-        tell_progress(p, now_ms);
+    DL_FOREACH_SAFE (c->pending, p, next)
+        if (now_ms - p->told_ms >= WIRE_PROGRESS_MS / 2)
+            tell_progress(p, now_ms);
+    put_tick(c, now_ms);
     while (c->grants && c->grants->expires_ms <= now_ms) {
         c->context->metrics->grants_expired++;
         grants_acknowledge(c, c->grants->number);

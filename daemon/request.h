@@ -36,8 +36,10 @@ struct request_context {
 int request_context_init(struct request_context *c);
 /* All clients are gone, and so is the loader. */
 void request_context_deinit(struct request_context *c);
-/* Once a second, before the clients' ticks. */
-void request_context_tick(struct request_context *c, uint64_t now_ms);
+/* At the beginning of whatever the loop does: all that has a time gets this one. */
+void request_context_set_time(struct request_context *c);
+/* Once a second, before the clients' ticks. Sets the time too. */
+void request_context_tick(struct request_context *c);
 
 struct client_peer {
     uid_t uid;

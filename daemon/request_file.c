@@ -45,7 +45,7 @@ static int client_file_add(struct client *c, struct sources_file *file) {
 
 void client_close_files(struct client *c) {
     struct client_file *f, *next;
-    HASH_ITER(hh, c->files, f, next) {
+    HASH_ITER (hh, c->files, f, next) {
         HASH_DEL(c->files, f);
         sources_close(f->file);
         free(f);

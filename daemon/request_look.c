@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "util/heap.h"
 
 /* ---- ls ---- */
 
@@ -113,8 +114,18 @@ static void add_cache(struct figures *f, struct domain *d) {
     add_number(f, "bytes_evicted", "bytes", s.bytes_evicted);
     add_number(f, "bytes_stranded", "bytes", s.bytes_stranded);
     add_number(f, "pins_scans", "", d->records.n_scans);
+    add_number(f, "buffers_indexed", "", d->records.n_indexed);
+    add_number(f, "index_full", "", d->records.n_index_full);
     add_number(f, "files", "", sources_n_files(d->sources));
     add_number(f, "index_bytes", "bytes", sources_index_bytes(d->sources));
+}
+
+static void add_heap(struct figures *f) {
+    struct heap_stats s;
+    heap_get_stats(&s);
+    add_text(f, "heap", s.name);
+    add_number(f, "heap_allocated_bytes", "bytes", s.allocated_bytes);
+    add_number(f, "heap_resident_bytes", "bytes", s.resident_bytes);
 }
 
 static void add_loader(struct figures *f, struct loader *loader) {
@@ -146,6 +157,7 @@ int handle_status(struct client *c, uint64_t id, const void *body, int fd) {
     add_loader(&f, x->loader);
     add_cache(&f, x->domain);
     add_arena(&f, x->domain->arena);
+    add_heap(&f);
     const struct metric_info *info;
     for (unsigned i = 0; (info = metric_info(i)); i++)
         add_number(&f, info->name, info->unit, metric_value(x->metrics, i));

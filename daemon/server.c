@@ -158,6 +158,7 @@ static void wake_loop(void *ctx) {
 
 static void on_wake(uv_async_t *handle) {
     struct server *s = handle->data;
+    request_context_set_time(&s->context);
     arena_dispatch(s->arena, now_ms(s));
     loader_dispatch(s->loader, now_ms(s));
 }
@@ -172,10 +173,10 @@ static void check_idle(struct server *s) {
 static void on_tick(uv_timer_t *timer) {
     struct server *s = timer->data;
     uint64_t now = now_ms(s);
+    request_context_tick(&s->context);
     listener_tick(&s->listener);
     arena_dispatch(s->arena, now);
     loader_dispatch(s->loader, now);
-    request_context_tick(&s->context, now);
     session_tick_all(&s->sessions, now);
     check_idle(s);
 }

@@ -292,14 +292,14 @@ static void session_tick(struct session *s, uint64_t now) {
 
 void session_tick_all(struct session_host *host, uint64_t now) {
     struct session *s, *next;
-    DL_FOREACH_SAFE(host->sessions, s, next)
-    session_tick(s, now);
+    DL_FOREACH_SAFE (host->sessions, s, next)
+        session_tick(s, now);
 }
 
 void session_end_all(struct session_host *host, const char *why) {
     struct session *s, *next;
-    DL_FOREACH_SAFE(host->sessions, s, next)
-    session_end(s, why);
+    DL_FOREACH_SAFE (host->sessions, s, next)
+        session_end(s, why);
 }
 
 static void cleanup_session(struct session **sp) {
@@ -331,7 +331,7 @@ int session_new(struct session_host *host, int fd, const struct client_peer *pee
     s->poll.data = s->later.data = s;
     DL_APPEND(host->sessions, s);
     host->n_sessions++;
-    log_write(host->log, LOG_INFO, "session-open", "session=%" PRIu64 " pid=%d", peer->session,
+    log_write(host->log, LOG_DEBUG, "connection", "session=%" PRIu64 " pid=%d", peer->session,
               (int)peer->pid);
     settle(s);
     s = NULL;

@@ -86,6 +86,8 @@ int sources_job_error(int status) {
 
 void sources_count_job(struct sources *s, const struct job_result *result) {
     s->metrics->baskets_decoded += result->n_baskets_decoded;
+    s->metrics->reads += result->n_reads;
+    s->metrics->reads_merged += result->n_reads_merged;
     s->metrics->bytes_read += result->n_read_bytes;
     s->metrics->bytes_unpacked += result->n_unpacked_bytes;
     s->metrics->decode_ns += result->run_ns;
@@ -126,9 +128,9 @@ static void tree_free(struct sources_tree *t) {
 
 static struct sources_tree *tree_find(struct sources_file *f, struct str path) {
     struct sources_tree *t;
-    DL_FOREACH(f->trees, t)
-    if (strlen(t->path) == path.len && memcmp(t->path, path.ptr, path.len) == 0)
-        return t;
+    DL_FOREACH (f->trees, t)
+        if (strlen(t->path) == path.len && memcmp(t->path, path.ptr, path.len) == 0)
+            return t;
     return NULL;
 }
 
@@ -147,16 +149,16 @@ static struct sources_tree *tree_add(struct sources_file *f, struct str path) {
 static void trim_indexes(struct sources *s, const struct sources_tree *keep) {
     struct sources_file *f;
     struct sources_tree *t, *next;
-    DL_FOREACH(s->files, f) {
+    DL_FOREACH (s->files, f) {
         if (s->index_bytes <= s->max_index_bytes)
             return;
         bool is_used = false;
-        DL_FOREACH(f->trees, t)
-        is_used |= t == keep || t->n_uses || !t->index || t->waiters;
+        DL_FOREACH (f->trees, t)
+            is_used |= t == keep || t->n_uses || !t->index || t->waiters;
         if (is_used || f->n_uses)
             continue;
-        DL_FOREACH_SAFE(f->trees, t, next)
-        tree_free(t);
+        DL_FOREACH_SAFE (f->trees, t, next)
+            tree_free(t);
     }
 }
 
@@ -185,17 +187,17 @@ static int tree_set_index(struct sources_tree *t, struct tree_index *index) {
 static int tree_settle(struct sources_tree *t, struct tree_index *index) {
     const char *path = tree_index_string(index, index->path);
     struct str canonical = {path, (uint32_t)strlen(path)};
-    struct sources_tree *same = tree_find(t->file, canonical);
+    struct sources_tree *same = tree_find(t->file, canonical), *added = NULL;
     int status = 0;
-    if (!same && !(same = tree_add(t->file, canonical)))
+    if (!same && !(same = added = tree_add(t->file, canonical)))
         status = WIRE_E_FULL;
     else if (!same->index)
         status = tree_set_index(same, index);
     if (status || same->index != index)
         free(index);
     if (status) {
-        if (same && same != t)
-            tree_free(same);
+        if (added)
+            tree_free(added);
         return status;
     }
     t->same = same;
@@ -211,16 +213,16 @@ static void on_described(void *ctx, const struct job *job, struct job_result *re
     if (result->status != -ETIMEDOUT) /* else a thread may still read from it */
         f->n_uses--;
     sources_count_job(s, result);
-    int status = sources_job_error(result->status);
-    if (!status && !tree_index_check(result->blob, result->n_blob_bytes)) {
+    int status = t->index ? WIRE_OK : sources_job_error(result->status);
+    if (!status && !t->index && !tree_index_check(result->blob, result->n_blob_bytes)) {
         status = WIRE_E_INTERNAL;
         snprintf(result->error, sizeof(result->error), "the index of %s is not consistent",
                  t->path);
     }
-    if (!status)
-        status = tree_settle(t, result->blob);
-    else
+    if (status || t->index) /* another path led to it meanwhile */
         free(result->blob);
+    else
+        status = tree_settle(t, result->blob);
     /* Answer from a list of our own: a failed tree is gone before anybody asks again. */
     while (t->waiters) {
         struct sources_waiter *w = t->waiters;
@@ -234,6 +236,17 @@ static void on_described(void *ctx, const struct job *job, struct job_result *re
     answer(&waiters, status, result->error);
 }
 
+int sources_wait(struct sources_file *f, struct sources_waiter *w, char *text) {
+    if (f->source)
+        return 0;
+    if (!f->is_opening || !w) {
+        snprintf(text, 256, "the descriptor of %.200s was closed meanwhile", f->label);
+        return -WIRE_E_NEED_FD;
+    }
+    wait_in(&f->waiters, w);
+    return 1;
+}
+
 int sources_describe(struct sources_file *f, struct sources_tree **treep, struct str path,
                      struct sources_waiter *w, char *text) {
     struct sources_tree *t = tree_find(f, path);
@@ -241,14 +254,13 @@ int sources_describe(struct sources_file *f, struct sources_tree **treep, struct
         *treep = t->same;
         return 0;
     }
-    if (!f->source && !f->is_opening) {
-        snprintf(text, 256, "the descriptor of %s was closed meanwhile", f->label);
-        return -WIRE_E_NEED_FD;
+    if (!w) {
+        snprintf(text, 256, "the tree was not described yet");
+        return -WIRE_E_ABSENT;
     }
-    if (f->is_opening) {
-        wait_in(&f->waiters, w);
-        return 1;
-    }
+    int rc = sources_wait(f, w, text);
+    if (rc)
+        return rc;
     if (!t) {
         struct job job = {
             .kind = JOB_DESCRIBE,
@@ -309,8 +321,8 @@ static void file_close(struct sources_file *f) {
 static void file_free(struct sources_file *f) {
     struct sources *s = f->sources;
     struct sources_tree *t, *next;
-    DL_FOREACH_SAFE(f->trees, t, next)
-    tree_free(t);
+    DL_FOREACH_SAFE (f->trees, t, next)
+        tree_free(t);
     file_close(f);
     free(s->tables->trees[f->number]);
     s->tables->trees[f->number] = NULL;
@@ -324,9 +336,9 @@ static void file_free(struct sources_file *f) {
 
 static struct sources_file *file_find(struct sources *s, const struct io_identity *id) {
     struct sources_file *f;
-    DL_FOREACH(s->files, f)
-    if (!f->is_young && io_identity_is_same(&f->identity, id))
-        return f;
+    DL_FOREACH (s->files, f)
+        if (!f->is_young && io_identity_is_same(&f->identity, id))
+            return f;
     return NULL;
 }
 
@@ -356,11 +368,11 @@ static struct sources_file *file_add(struct sources *s, const struct io_identity
  * own. */
 static void close_one(struct sources *s) {
     struct sources_file *f;
-    DL_FOREACH(s->files, f)
-    if (f->source && f->n_uses == 0) {
-        file_close(f);
-        return;
-    }
+    DL_FOREACH (s->files, f)
+        if (f->source && f->n_uses == 0) {
+            file_close(f);
+            return;
+        }
 }
 
 static void on_opened(void *ctx, const struct job *job, struct job_result *result) {
@@ -450,22 +462,28 @@ bool sources_was_known(const struct sources *s, uint64_t source_id) {
     return source_id > 0 && source_id < s->next_id;
 }
 
-void sources_forget(struct sources *s, bool (*is_needed)(void *ctx, uint64_t source_id),
-                    void *ctx) {
-    struct sources_file *f, *next;
-    if (s->n_files < SOURCES_MAX_FILES / 2)
-        return;
-    DL_FOREACH_SAFE(s->files, f, next)
-    if (f->n_sessions == 0 && f->n_uses == 0 && !f->waiters && !is_needed(ctx, f->source_id))
-        file_free(f);
+uint32_t sources_oldest_unused(struct sources *s, uint64_t *ids, uint32_t n_max) {
+    struct sources_file *f;
+    uint32_t n = 0;
+    DL_FOREACH (s->files, f) {
+        if (n == n_max)
+            break;
+        if (f->n_sessions == 0 && f->n_uses == 0 && !f->waiters)
+            ids[n++] = f->source_id;
+    }
+    return n;
+}
+
+void sources_forget(struct sources *s, uint64_t source_id) {
+    file_free(sources_find(s, source_id));
 }
 
 struct sources *sources_free(struct sources *s) {
     if (!s)
         return NULL;
     struct sources_file *f, *next;
-    DL_FOREACH_SAFE(s->files, f, next)
-    file_free(f);
+    DL_FOREACH_SAFE (s->files, f, next)
+        file_free(f);
     free(s->tables->sources);
     free(s->tables->trees);
     s->tables->sources = NULL;
@@ -474,10 +492,6 @@ struct sources *sources_free(struct sources *s) {
     free(s->free_numbers);
     free(s);
     return NULL;
-}
-
-struct metrics *sources_metrics(struct sources *s) {
-    return s->metrics;
 }
 
 uint64_t sources_n_files(const struct sources *s) {

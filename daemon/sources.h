@@ -74,6 +74,10 @@ struct sources_file *sources_find(struct sources *s, uint64_t source_id);
 /* True for an id that was given out once: the client has to open the file again. */
 bool sources_was_known(const struct sources *s, uint64_t source_id);
 
+/* Can it be read? Return: 0, 1 (it is opening: the waiter will be called), or -WIRE_E_NEED_FD with
+ * `text`. */
+int sources_wait(struct sources_file *file, struct sources_waiter *w, char *text);
+
 /* The index of a tree. Return: 0 (*treep has its index), 1 (the waiter will be called; ask again
  * then), or a negative wire error with `text`. */
 int sources_describe(struct sources_file *file, struct sources_tree **treep, struct str path,
@@ -88,9 +92,11 @@ void sources_unuse(struct sources_tree *tree);
 int sources_job_error(int status);
 /* What every completed job counts. */
 void sources_count_job(struct sources *s, const struct job_result *result);
-struct metrics *sources_metrics(struct sources *s);
-/* Drop what nobody has open and no entry of the cache names. */
-void sources_forget(struct sources *s, bool (*is_needed)(void *ctx, uint64_t source_id), void *ctx);
+/* Ids of files that no session has open and no load reads, least recently opened first. Return: how
+ * many. */
+uint32_t sources_oldest_unused(struct sources *s, uint64_t *ids, uint32_t n_max);
+/* Forget such a file; the cache holds nothing of it. */
+void sources_forget(struct sources *s, uint64_t source_id);
 uint64_t sources_n_files(const struct sources *s);
 uint64_t sources_index_bytes(const struct sources *s);
 

@@ -2,7 +2,8 @@
  * accesses.
  *
  * Record table file (daemon writes, clients map read-only):
- *     struct shm_header, padded to SHM_PAGE; struct shm_record[n_records]; the key heap.
+ *     struct shm_header, padded to SHM_PAGE; struct shm_record[n_records]; the index (index.h);
+ *     the key heap.
  * Pin table file (one per session, that client writes, the daemon reads):
  *     one bit per page of counters, padded to SHM_PAGE; struct shm_pin[n_records].
  *
@@ -20,8 +21,9 @@
 #include <stdatomic.h>
 
 #include "base.h"
+#include "index.h"
 
-#define SHM_MAGIC 0x3164666275ull /* "ubfd1" */
+#define SHM_MAGIC 0x3264666275ull /* "ubfd2" */
 #define SHM_PAGE 4096
 #define SHM_KEY_UNIT 16 /* the key heap is handed out in these */
 
@@ -31,6 +33,8 @@ struct shm_header {
     uint64_t records_off; /* bytes from the start of the file */
     uint64_t keys_off;    /* of the key heap */
     uint64_t keys_bytes;
+    uint64_t index_off;     /* of the index */
+    uint64_t index_lines;   /* a power of two */
     _Atomic uint32_t tick;  /* seconds of the daemon's monotonic clock: the coarse time of a pin */
     _Atomic uint32_t alive; /* 0 once the daemon has stopped in order */
 };

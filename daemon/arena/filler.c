@@ -149,7 +149,7 @@ int filler_new(struct filler **fp, const struct backing *backing, const char *sy
 
 static void tasks_drop(struct filler_task *tasks, void (*drop)(struct filler_task *task)) {
     struct filler_task *task, *next;
-    DL_FOREACH_SAFE(tasks, task, next) {
+    DL_FOREACH_SAFE (tasks, task, next) {
         DL_DELETE(tasks, task);
         drop(task);
     }

@@ -22,6 +22,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LARGE_PART 16 /* of the arena is large */
+
 struct cache {
     struct arena *arena;         /* borrowed */
     struct pin_records *records; /* borrowed */
@@ -203,8 +205,29 @@ static bool evict_from(struct cache_entry *from, struct cache_entry **nextp, boo
     return false;
 }
 
+/* Could evicting all that nobody holds or pins make room? A count of every pin, so only for what is
+ * large: else much would be evicted for a request that is refused all the same. */
+static bool room_can_be_made(struct cache *c, uint64_t n_bytes) {
+    struct arena_stats a;
+    struct pin_scan scan;
+    const struct cache_entry *e;
+    arena_get_stats(c->arena, &a);
+    uint64_t n = arena_bytes(c->arena) - a.live_bytes;
+    DL_FOREACH (c->lru, e) {
+        if (n >= n_bytes)
+            break;
+        if (e->n_holds)
+            continue;
+        pin_record_scan(c->records, e->record, NULL, &scan);
+        n += scan.n_pins ? 0 : round_up(e->n_bytes, ARENA_PAGE);
+    }
+    return n >= n_bytes;
+}
+
 static int entry_allocate(struct cache_entry *e, uint64_t n_bytes) {
     struct cache *c = e->cache;
+    if (n_bytes > arena_bytes(c->arena) / LARGE_PART && !room_can_be_made(c, n_bytes))
+        return ARENA_E_FULL;
     for (int with_indexes = 0; with_indexes < 2; with_indexes++) {
         struct cache_entry *victim = c->lru;
         do {

@@ -10,6 +10,9 @@
  * so a client that holds an old (record, version) pair can only miss. Fields change only while the
  * record is not ready and nobody pins it; a reader looks at them only while it pins.
  *
+ * A record is in the index (proto/index.h) from its publication until it is retired for good. One
+ * whose two lines are full is left out: clients then ask for it, which is counted.
+ *
  * Numbers are given out lowest first, so that sessions touch few pages of their tables. A page of
  * counters whose bit is clear is a hole of the file, and is never read: reading would allocate it.
  */
@@ -50,7 +53,9 @@ static int table_create(int *fdp, void **basep, const char *name, uint64_t n_byt
 
 int pin_records_init(struct pin_records *r, uint64_t n_records) {
     *r = (struct pin_records){.fd = -1, .client_fd = -1, .n_records = n_records, .next_version = 1};
-    uint64_t keys_off = SHM_PAGE + n_records * sizeof(struct shm_record);
+    uint64_t n_lines = index_n_lines(n_records);
+    uint64_t index_off = SHM_PAGE + round_up(n_records * sizeof(struct shm_record), SHM_PAGE);
+    uint64_t keys_off = index_off + index_bytes(n_lines);
     r->n_bytes = keys_off + KEY_HEAP_BYTES;
     void *base;
     int rc = table_create(&r->fd, &base, "bufferd-records", r->n_bytes, F_SEAL_FUTURE_WRITE);
@@ -77,6 +82,7 @@ int pin_records_init(struct pin_records *r, uint64_t n_records) {
     }
     r->header = base;
     r->records = (struct shm_record *)(r->base + SHM_PAGE);
+    r->index = (struct shm_index){(_Atomic uint64_t *)(r->base + index_off), n_lines};
     r->keys = (char *)r->base + keys_off;
     *r->header = (struct shm_header){
         .magic = SHM_MAGIC,
@@ -84,6 +90,8 @@ int pin_records_init(struct pin_records *r, uint64_t n_records) {
         .records_off = SHM_PAGE,
         .keys_off = keys_off,
         .keys_bytes = KEY_HEAP_BYTES,
+        .index_off = index_off,
+        .index_lines = n_lines,
     };
     atomic_store(&r->header->alive, 1);
     return 0;
@@ -164,11 +172,20 @@ int pin_record_publish(struct pin_records *r, uint32_t number, const struct pin_
     record->item_type = info->item_type;
     *versionp = r->next_version++ << 1 | VERSION_READY;
     atomic_store_explicit(&record->version, *versionp, memory_order_seq_cst);
+    bool is_indexed = index_add(r->index, info->key_hash, number);
+    r->n_indexed += is_indexed;
+    r->n_index_full += !is_indexed;
     return 0;
+}
+
+/* A record that is not in the index, or never was published, is not found there. */
+static void unindex(struct pin_records *r, uint32_t number) {
+    r->n_indexed -= index_remove(r->index, r->records[number].key_hash, number);
 }
 
 void pin_record_drop(struct pin_records *r, uint32_t number) {
     struct shm_record *record = &r->records[number];
+    unindex(r, number);
     if (record->key_bytes > SHM_INLINE_KEY_BYTES)
         space_give_back(r->key_space, record->key_off,
                         (record->key_bytes + SHM_KEY_UNIT - 1u) / SHM_KEY_UNIT);
@@ -182,7 +199,7 @@ void pin_record_scan(struct pin_records *r, uint32_t number, const struct pin_ta
     *out = (struct pin_scan){0};
     r->n_scans++;
     struct pin_table *t;
-    DL_FOREACH(r->tables, t) {
+    DL_FOREACH (r->tables, t) {
         uint32_t tick = 0;
         uint32_t n = pin_count(t->pins, number, &tick);
         out->n_pins += n;
@@ -206,6 +223,7 @@ bool pin_record_try_retire(struct pin_records *r, uint32_t number, uint64_t vers
 
 void pin_record_retire(struct pin_records *r, uint32_t number, uint64_t version) {
     pin_retire(&r->records[number], version);
+    unindex(r, number);
 }
 
 void pin_records_set_tick(struct pin_records *r, uint32_t tick) {

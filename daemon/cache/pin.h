@@ -27,12 +27,15 @@ struct pin_records {
     uint64_t n_bytes, n_records;
     struct shm_header *header;
     struct shm_record *records;
+    struct shm_index index;
     char *keys;               /* the key heap */
     struct space *key_space;  /* owned; in SHM_KEY_UNITs */
     uint64_t *taken;          /* owned: bitmap of record numbers in use */
     uint64_t first_free_word; /* no free number before it */
     uint64_t next_version;    /* never reused */
     uint64_t n_scans;
+    uint64_t n_indexed;       /* records that clients find by their key */
+    uint64_t n_index_full;    /* published records that found no place in the index */
     struct pin_table *tables; /* borrowed list, one per session */
 };
 
@@ -45,8 +48,8 @@ struct pin_table *pin_table_free(struct pin_table *t, struct pin_records *r);
 
 /* Take the lowest free number. The record is not ready. Return: 0, PIN_E_FULL. */
 int pin_record_take(struct pin_records *r, uint32_t *numberp);
-/* Fill a taken record and make it ready under a new version. The key stays the caller's. Return: 0,
- * PIN_E_FULL. */
+/* Fill a taken record, make it ready under a new version, and let it be found by its key. The key
+ * stays the caller's. Return: 0, PIN_E_FULL. */
 struct pin_record_info {
     struct str key;
     uint64_t key_hash, source_id, offset, n_bytes;

@@ -108,12 +108,30 @@ static int cuts_find(const struct job *job, const struct tree_basket *basket, co
     return lists_count(&p, job, result->n_lists);
 }
 
+/* The first of several jobs reads for all of them; when that fails each of them reads for itself and
+ * says what is wrong. */
+static void read_ahead(struct worker *w, const struct job *job, struct job_result *result) {
+    if (!source_read_ahead(source_at(w, job->source), &w->packed, job->file_off, job->read_bytes,
+                           result->error))
+        result->n_read_bytes = job->read_bytes;
+    result->n_reads++;
+    result->error[0] = '\0';
+}
+
+/* What was read for another job is not trusted for longer than the batch that it was read for. */
 static int fetch(struct worker *w, const struct job *job, struct tree_basket *basket,
                  struct job_result *result) {
     uint64_t n_read = 0;
-    int r =
-        source_fetch_basket(source_at(w, job->source), &w->packed, basket, &n_read, result->error);
-    result->n_read_bytes = n_read;
+    if (job->read_bytes)
+        read_ahead(w, job, result);
+    bool is_here = (job->read_bytes || job->is_read_ahead) &&
+                   source_bounce_holds(&w->packed, basket->file_off, basket->stored_bytes);
+    result->n_reads += !is_here;
+    result->n_reads_merged = is_here && job->is_read_ahead;
+    int r = is_here ? source_find_basket(&w->packed, basket, result->error)
+                    : source_fetch_basket(source_at(w, job->source), &w->packed, basket, &n_read,
+                                          result->error);
+    result->n_read_bytes += n_read;
     return status_of(r);
 }
 

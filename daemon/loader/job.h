@@ -66,6 +66,10 @@ struct job {
     uint64_t file_off, basket_entries;
     uint32_t stored_bytes, raw_bytes, border_bytes, key_bytes;
     uint32_t basket_flags;
+    /* DECODE, EDGE: one read for several jobs that one worker runs one after the other. The first
+     * has read_bytes, from file_off on (0: only the basket), the others are is_read_ahead. */
+    uint32_t read_bytes;
+    uint8_t is_read_ahead;
 
     /* Entries relative to the basket: what DECODE and COPY write, where EDGE and CUT look. */
     uint64_t slice_start, slice_stop;
@@ -86,6 +90,8 @@ struct source;
 struct job_result {
     int status;                /* 0, enum job_status, negative errno */
     uint64_t n_read_bytes;     /* from the file */
+    uint64_t n_reads;          /* of baskets: calls */
+    uint64_t n_reads_merged;   /* baskets that came with another one's read */
     uint64_t n_unpacked_bytes; /* decompressed (raw) bytes */
     uint64_t n_baskets_decoded;
     uint64_t run_ns;

@@ -101,6 +101,7 @@ struct bufferd_view put_filled(struct bufferd *b, const char *name, uint64_t n_b
     memset(data, value, n_bytes);
     cr_assert_eq(bufferd_key_named(key, name), 0);
     OK(bufferd_put(b, &view, NULL, key, BUFFERD_UINT8, data, n_bytes, 0, 5000, &error));
+    OK(bufferd_trim(b, NULL, 5000, &error)); /* acknowledges the grant: only the view holds it */
     free(data);
     return view;
 }

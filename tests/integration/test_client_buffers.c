@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,7 +17,6 @@ Test(client_buffers, evicted_is_absent_and_held_is_held, .timeout = 60) {
     struct bufferd_view v = put_filled(b, "x", MiB, 7), w;
     uint32_t record = v.record;
     uint64_t version = v.version;
-    OK(bufferd_trim(b, NULL, 5000, &error)); /* acknowledges the grant */
     struct bufferd_evicted e = evict_all(b);
     cr_assert_eq(e.n_freed, 0);
     cr_assert_eq(e.n_held, 1);
@@ -50,6 +50,74 @@ Test(client_buffers, release_of_a_retired_buffer_frees_it, .timeout = 60) {
     bufferd_entries_free(list, n);
     OK(bufferd_clear(b, &cleared, keys, 1, false, 5000, &error));
     cr_assert_eq(cleared.outcome, BUFFERD_NOT_THERE);
+}
+
+/* ---- by key ---- */
+
+Test(client_buffers, a_key_finds_what_another_session_made, .timeout = 60) {
+    SERVER s = server_new();
+    SESSION maker = connect_to(&s);
+    SESSION b = connect_to(&s);
+    char name[300], key[BUFFERD_KEY_BYTES];
+    memset(name, 'n', sizeof(name)); /* too long to lie in the record */
+    name[sizeof(name) - 1] = 0;
+    bufferd_key_named(key, name);
+    struct bufferd_view made = put_filled(maker, "x", MiB, 7), v, w;
+    struct bufferd_view long_one = put_filled(maker, name, 100, 8);
+    uint64_t n_requests = figure(b, "requests");
+    cr_assert_eq(bufferd_pin_key(&v, b, "named/x"), 0);
+    cr_assert_eq(v.version, made.version);
+    cr_assert(is_filled(&v, 7));
+    cr_assert_eq(bufferd_pin_key(&w, b, key), 0);
+    cr_assert(is_filled(&w, 8));
+    bufferd_release(&w);
+    cr_assert_eq(bufferd_pin_key(&w, b, "named/y"), BUFFERD_E_ABSENT);
+    key[strlen(key) - 1] = 'm';
+    cr_assert_eq(bufferd_pin_key(&w, b, key), BUFFERD_E_ABSENT);
+    cr_assert_eq(bufferd_pin_key(&w, b, ""), BUFFERD_E_ABSENT);
+    cr_assert_eq(figure(b, "requests"), n_requests + 1, "nobody was asked");
+    bufferd_release(&long_one);
+    bufferd_release(&made);
+    OK(bufferd_trim(maker, NULL, 5000, &error));
+    cr_assert_eq(evict_all(b).n_held, 1, "what was found is pinned");
+    bufferd_release(&v);
+    cr_assert_eq(figure(b, "buffers_indexed"), 1);
+    evict_all(b);
+    cr_assert_eq(bufferd_pin_key(&v, b, "named/x"), BUFFERD_E_ABSENT);
+    cr_assert_eq(figure(b, "buffers_indexed"), 0);
+}
+
+Test(client_buffers, a_key_finds_the_newest_version_and_never_a_cleared_one, .timeout = 60) {
+    SERVER s = server_new();
+    SESSION maker = connect_to(&s);
+    SESSION b = connect_to(&s);
+    const char *keys[] = {"named/x"};
+    struct bufferd_clear_result cleared;
+    struct bufferd_view old = put_filled(maker, "x", 100, 1), fresh, v;
+    OK(bufferd_put(maker, &fresh, NULL, "named/x", BUFFERD_UINT8, "ab", 2, BUFFERD_REPLACE, 5000,
+                   &error));
+    cr_assert_eq(bufferd_pin_key(&v, b, "named/x"), 0);
+    cr_assert_eq(v.version, fresh.version);
+    bufferd_release(&v);
+    OK(bufferd_clear(maker, &cleared, keys, 1, false, 5000, &error));
+    cr_assert_eq(cleared.outcome, BUFFERD_HELD_BY_YOU);
+    cr_assert_eq(bufferd_pin_key(&v, b, "named/x"), BUFFERD_E_ABSENT);
+    bufferd_release(&fresh);
+    bufferd_release(&old);
+}
+
+Test(client_buffers, a_key_is_found_when_the_daemon_is_stopped_or_gone, .timeout = 60) {
+    SERVER s = server_new();
+    SESSION b = connect_to(&s);
+    struct bufferd_view v = put_filled(b, "x", 100, 7);
+    bufferd_release(&v);
+    server_signal(&s, SIGSTOP);
+    cr_assert_eq(bufferd_pin_key(&v, b, "named/x"), 0);
+    bufferd_release(&v);
+    server_signal(&s, SIGKILL);
+    cr_assert_eq(bufferd_pin_key(&v, b, "named/x"), 0);
+    cr_assert(is_filled(&v, 7));
+    bufferd_release(&v);
 }
 
 /* ---- put and get ---- */

@@ -1,58 +1,17 @@
 """Clients that die, and stops that come, while buffers are pinned, put and loaded."""
 
-import mmap
 import os
 import random
 import shutil
 import signal
-import struct
 import subprocess
 import threading
 import time
 
 import pytest
 
-import wire
 from harness import wait_until
-
-PAGE = 4096
-PINS_PER_PAGE = PAGE // 8
-MAP_PINS, MAP_STAGING = 1, 3
-ITEM_U1 = 3
-
-
-class Session(wire.Client):
-    """A client with its pin table and staging file mapped."""
-
-    def __init__(self, path, **options):
-        super().__init__(path, **options)
-        self.pins_fd, self.pins = self.map(MAP_PINS)
-        self.n_records = self.session["n_records"]
-        n_pages = -(-self.n_records // PINS_PER_PAGE)
-        self.counts_off = -(-((n_pages + 7) // 8) // PAGE) * PAGE
-
-    def map(self, what):
-        reply = self.call("map", what=what)
-        fd = self.fds[-1]
-        return fd, mmap.mmap(fd, reply["bytes"])
-
-    def put(self, key, data):
-        if not hasattr(self, "staging"):
-            _, self.staging = self.map(MAP_STAGING)
-        self.staging[: len(data)] = data
-        return self.call("put", key=key, item_type=ITEM_U1, total_bytes=len(data), n_bytes=len(data))
-
-    def pin(self, record):
-        """As libbufferd does, but in an order that only a test may use."""
-        page = record // PINS_PER_PAGE
-        self.pins[page // 8] = self.pins[page // 8] | 1 << page % 8
-        at = self.counts_off + 8 * record
-        (count,) = struct.unpack_from("<I", self.pins, at)
-        struct.pack_into("<I", self.pins, at, count + 1)
-
-    def ls(self, pattern=""):
-        return {x["key"].decode(): x for x in self.call("ls", pattern=pattern)["items"]}
-
+from session import ITEM_U1, PAGE, Session, ask_for_all
 
 def holder(path, pipe):
     """A process that puts an array, pins it, and waits for its death."""
@@ -147,17 +106,6 @@ def slow_file(tmp_path_factory):
         for _ in range(3):
             tree.extend({c: rng.integers(0, 1000, 40000) * 0.25 for c in columns})
     return path, columns
-
-
-def ask_for_all(client, slow_file):
-    """Send a request for every column; nothing is waited for."""
-    path, columns = slow_file
-    fd = os.open(path, os.O_RDONLY)
-    source = client.call("open", [fd], label=str(path))["source_id"]
-    os.close(fd)
-    client.call("describe", source_id=source, tree="Events")
-    keys = [{"text": f"column/{source:016x}/Events;1/0-120000/{c}/data"} for c in columns]
-    return client.send_request("materialize", keys=keys)
 
 
 def test_the_columns_can_be_had_at_all(daemon, slow_file):

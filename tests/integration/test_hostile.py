@@ -456,4 +456,4 @@ def test_connect_and_leave_a_thousand_times(served):
         client = served.connect(hello=i % 2 == 0)
         client.close()
     log = lambda: served.log()
-    wait_until(lambda: log().count("session-close") == log().count("session-open"), 10, "all sessions' ends")
+    wait_until(lambda: log().count("session-close") >= 1000, 10, "all sessions' ends")

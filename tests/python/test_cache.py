@@ -257,6 +257,12 @@ def test_a_put_of_another_length_is_kept_here(cache, other, nano_file):
     assert len(cache[other]) == 2
 
 
+def test_what_the_daemon_makes_is_not_put(cache, met):
+    cache[met] = array = np.arange(3.0)
+    assert cache[met] is array
+    assert entry_of("derived") == []
+
+
 @pytest.mark.parametrize("dtype", ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
 def test_puts_keep_their_type(cache, nano_file, dtype):
     name = key(nano_file, f"x,!{dtype.replace('?', 'b')}", 0, 3)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import time
 
 import awkward as ak
 import nano
@@ -277,6 +278,21 @@ def test_a_file_that_was_replaced(daemon, tmp_path):
     tree = bufferd.open(path)["Events"]
     assert len(tree) == 9
     assert_same(tree.arrays(), uproot.open(path)["Events"].arrays())
+
+
+def test_a_file_that_was_updated_in_place(daemon, tmp_path):
+    """ROOT keeps the UUID then, and the path is the same as well."""
+    path = str(tmp_path / "a.root")
+    with uproot.recreate(path) as f:
+        f.mktree("Events", {"x": "int32"}).extend({"x": [0, 1, 2, 3, 4]})
+    time.sleep(0.05)
+    old = bufferd.open(path)["Events"]
+    assert old.arrays().x.tolist() == [0, 1, 2, 3, 4]
+    with uproot.update(path) as f:
+        f.mktree("Events", {"x": "int32"}).extend({"x": [100, 101, 102]})
+    new = bufferd.open(path)["Events"]
+    assert new.arrays().x.tolist() == [100, 101, 102]
+    assert old.arrays().x.tolist() in ([0, 1, 2, 3, 4], [100, 101, 102]), "old or new, never mixed"
 
 
 # ---- the daemon's figures ----

@@ -76,8 +76,8 @@ static const char *find(char *rest, const char **behindp) {
     struct bufferd_tree_name trees[] = {
         {.path = (char *)"Events;2", .is_newest = true},
         {.path = (char *)"Events;1"},
-        {.path = (char *)"dir/Events;1", .is_newest = true},
         {.path = (char *)"dir/Events/deep;1", .is_newest = true},
+        {.path = (char *)"dir/Events;1", .is_newest = true},
     };
     struct target t = {.rest = rest, .trees = trees, .n_trees = 4};
     *behindp = NULL;

@@ -128,6 +128,41 @@ Test(pin, long_keys_live_in_the_heap_and_give_it_back) {
     }
 }
 
+/* Whether a lookup offers the record. */
+static bool is_offered(uint64_t hash, uint32_t number) {
+    uint32_t found;
+    for (unsigned at = 0; index_next(records.index, hash, &at, &found);)
+        if (found == number)
+            return true;
+    return false;
+}
+
+Test(pin, records_are_found_from_publication_to_retirement_and_full_lines_counted) {
+    enum { N = 2 * INDEX_LINE_WORDS + 1 };
+    const struct pin_record_info info = {.key = {"named/x", 7}, .key_hash = 0x123456789abcdef0};
+    uint32_t n[N];
+    uint64_t versions[N];
+    struct pin_scan scan;
+    for (unsigned i = 0; i < N; i++) {
+        cr_assert_eq(pin_record_take(&records, &n[i]), 0);
+        cr_assert_not(is_offered(info.key_hash, n[i]));
+        cr_assert_eq(pin_record_publish(&records, n[i], &info, &versions[i]), 0);
+    }
+    cr_assert_eq(records.n_indexed, N - 1);
+    cr_assert_eq(records.n_index_full, 1);
+    for (unsigned i = 0; i < N; i++)
+        cr_assert_eq(is_offered(info.key_hash, n[i]), i < N - 1);
+    for (unsigned i = 0; i < N; i++) {
+        if (i % 2)
+            pin_record_retire(&records, n[i], versions[i]);
+        else
+            cr_assert(pin_record_try_retire(&records, n[i], versions[i], &scan));
+        pin_record_drop(&records, n[i]);
+        cr_assert_not(is_offered(info.key_hash, n[i]));
+    }
+    cr_assert_eq(records.n_indexed, 0);
+}
+
 Test(pin, a_table_costs_pages_only_where_it_pins) {
     struct pin_table *t;
     struct stat before, after;

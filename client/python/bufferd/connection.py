@@ -10,11 +10,13 @@ import math
 import re
 import logging
 import os
+import threading
 import uuid as uuidlib
 from typing import NamedTuple
 
 from . import _bufferd, keys
 from .errors import Error
+from .files import signature
 
 log = logging.getLogger("bufferd")
 
@@ -22,6 +24,8 @@ log = logging.getLogger("bufferd")
 HOPELESS = frozenset(
     "unsupported corrupt io not-root no-tree no-column range bad-key limit internal".split()
 )
+#: those of them that are the file's own, so that they are remembered as long as it stays as it is
+LASTING = HOPELESS - frozenset("io limit internal".split())
 #: outcomes after which the source has to be shown again
 REOPEN = frozenset(("need-fd", "no-source", "changed"))
 
@@ -62,7 +66,8 @@ class Column(NamedTuple):
 class Tree:
     """A tree's index as plain Python objects."""
 
-    def __init__(self, index):
+    def __init__(self, source_id, index):
+        self.source_id = source_id
         self.path, self.title, self.kind = index.path, index.title, index.kind
         self.n_entries = index.n_entries
         self.columns = {}
@@ -80,21 +85,24 @@ class Connection:
 
     def __init__(self, session):
         self.session = session
-        self._sources = {}  # path: Source, or the Error of opening it
+        self._sources = {}  # path: (signature, Source and UUID, or the Error of opening it)
         self._trees = {}  # (source_id, tree): Tree, or the Error
-
-    # Two threads may do the same work here at once; the later one wins and nothing is wrong.
+        # One thread opens: a file that was just written is another source each time that it is
+        # opened, and threads are to share one.
+        self._lock = threading.Lock()
 
     def source(self, path, uuid=None):
         """The source of a file; with `uuid`, only if it is still that file."""
-        found = self._sources.get(path)
-        if found is None:
-            found = self._sources[path] = self._open(path)
+        with self._lock:
+            now = signature(path)
+            before, found = self._sources.get(path, (None, None))
+            if found is None or before != now:
+                found = self._open(path)
+                self._sources[path] = now, found
         if isinstance(found, Error):
             raise found
         source, found_uuid = found
         if uuid is not None and found_uuid != uuid:
-            del self._sources[path]
             raise Error(0, "changed", f"{path} is another file now")
         return source
 
@@ -106,7 +114,7 @@ class Connection:
         try:
             source_id, _, uuid = self.session.open(fd, path)
         except Error as e:
-            if e.name not in HOPELESS:
+            if e.name not in LASTING:
                 raise
             return e
         finally:
@@ -121,9 +129,9 @@ class Connection:
         found = self._trees.get(key)
         if found is None:
             try:
-                found = Tree(self.session.describe(source.source_id, name))
+                found = Tree(source.source_id, self.session.describe(source.source_id, name))
             except Error as e:
-                if e.name not in HOPELESS:
+                if e.name not in LASTING:
                     raise
                 found = e
             self._trees[key] = found

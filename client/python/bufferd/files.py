@@ -73,24 +73,25 @@ def paths_in(files):
             yield from paths_in(item)
 
 
-_headers = {}  # path: (signature, UUID), of this process
+_headers = {}  # path: (its signature, UUID), of this process
 
 
-def _signature(path):
+def signature(path):
+    """Which state of which file is at a path now; None: there is none."""
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _header(path, is_trusted):
     """The UUID of a path; what was read before is good enough when `is_trusted`."""
     known = _headers.get(path)
-    if known is not None and (is_trusted or known[0] == _signature(path)):
+    if known is not None and (is_trusted or known[0] == signature(path)):
         return known[1]
-    signature, uuid = _signature(path), file_uuid(path)
-    _headers[path] = signature, uuid
+    seen, uuid = signature(path), file_uuid(path)
+    _headers[path] = seen, uuid
     return uuid
 
 

@@ -40,8 +40,10 @@ class Prefetch:
         for scope in self._scopes:
             try:
                 one = call(scope)
-            except Error:
-                continue
+            except Error as e:
+                if e.name != "timeout":
+                    continue
+                one = self._session.scope_status(scope)
             for name, value in one.items():
                 if name == "failures":
                     total[name] += [error for _, error in value]

@@ -230,6 +230,8 @@ class Tree:
 
     def _native(self, connection, source, fields, start, stop):
         """Name to (column, values, offsets of each level) of what the daemon made."""
+        if source.source_id != self._index.source_id:
+            raise Error(0, "changed", f"{self._file.path} was changed after this tree was opened")
         keys_of = {}
         for name, column in fields.items():
             texts = self._column_keys(source, column, start, stop) if column else None
