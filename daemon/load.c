@@ -3,6 +3,7 @@
  *   data     plan the range's baskets; make ready the edge buffers of those that the range cuts;
  *            from these the exact size; reserve it; decode every whole basket straight into its
  *            place, copy the parts of the cut ones.
+ *   list offsets  the same; where lists end is counted in the payloads instead of copied.
  *   offsets  the counter's values first (an ordinary column, so others share them), then one job
  *            sums them up.
  *   edge     one basket as decompressed, for whoever needs a part of it.
@@ -29,8 +30,10 @@ static void unhold(struct cache_entry **ep) {
 }
 
 void load_drop_inputs(struct load *l) {
-    for (unsigned i = 0; i < l->n_edges; i++)
+    for (uint64_t i = 0; i < l->n_edges; i++)
         unhold(&l->edges[i].entry);
+    free(l->edges);
+    l->edges = NULL;
     l->n_edges = 0;
     unhold(&l->counts_entry);
 }
@@ -39,6 +42,7 @@ void load_drop_inputs(struct load *l) {
 static void load_free(struct load *l) {
     l->m->n_loads--;
     if (l->is_stuck) {
+        free(l->edges);
         free(l);
         return;
     }
@@ -85,7 +89,7 @@ void load_fail(struct load *l, int status, const char *text) {
         load_set_plan(l, PLAN_IDLE);
         l->n_due--;
     }
-    for (unsigned i = 0; i < l->n_edges; i++) {
+    for (uint64_t i = 0; i < l->n_edges; i++) {
         struct load_edge *edge = &l->edges[i];
         struct cache_entry *e = edge->waiter.entry;
         if (e) {
@@ -108,7 +112,7 @@ void load_fail(struct load *l, int status, const char *text) {
 
 void load_publish(struct load *l) {
     struct cache_entry *e = l->entry;
-    if (l->kind == LOAD_DATA || l->kind == LOAD_OFFSETS) {
+    if (l->kind != LOAD_EDGE && l->kind != LOAD_INDEX) {
         l->m->metrics->buffers_made++;
         l->m->metrics->bytes_made += e->n_bytes;
     }
@@ -194,7 +198,11 @@ int load_begin(struct cache_entry **ep, struct materialize *m, const struct colu
         snprintf(text, 256, "no memory");
         return -WIRE_E_FULL;
     }
-    l->kind = place->verb == VERB_OFFSETS ? LOAD_OFFSETS : LOAD_DATA;
+    l->kind = LOAD_DATA;
+    if (place->verb != VERB_DATA) {
+        l->kind = place->column->kind == COLUMN_LISTS ? LOAD_LIST_OFFSETS : LOAD_OFFSETS;
+        l->level = (uint8_t)(place->verb - VERB_OFFSETS);
+    }
     l->column = place->column;
     l->start = place->start;
     l->stop = place->stop;
@@ -225,6 +233,7 @@ int load_begin_index(struct cache_entry **ep, struct materialize *m, struct sour
 void load_run(struct load *l) {
     switch (l->kind) {
     case LOAD_DATA:
+    case LOAD_LIST_OFFSETS:
         load_plan(l);
         return;
     case LOAD_OFFSETS:
@@ -248,7 +257,7 @@ void load_promote(struct load *l, bool waits_for_memory) {
     loader_group_move(&l->group, l->queue);
     if (l->plan == PLAN_BLOCKED)
         load_boost_plan(l);
-    for (unsigned i = 0; i < l->n_edges; i++) {
+    for (uint64_t i = 0; i < l->n_edges; i++) {
         promote_entry(l->edges[i].waiter.entry, waits_for_memory);
         if (l->edges[i].has_counts)
             promote_entry(l->edges[i].counts.cache_waiter.entry, waits_for_memory);

@@ -1,4 +1,4 @@
-/* Step 2 of a load: baskets that its range cuts.
+/* Step 2 of a load: baskets that its range cuts; of lists and of members of records, all of them.
  *
  * Such a basket is decompressed whole into an edge buffer, an entry of the cache like any other,
  * which serves every load that wants a part of it: no basket is decompressed twice while memory
@@ -22,8 +22,8 @@ static void on_cut(void *ctx, const struct job *job, struct job_result *result) 
     struct load_edge *edge = ctx;
     if (!load_job_done(edge->load, result))
         return;
-    edge->cut[0] = result->cut[0];
-    edge->cut[1] = result->cut[1];
+    memcpy(edge->cut, result->cut, sizeof(edge->cut));
+    memcpy(edge->n_lists, result->n_lists, sizeof(edge->n_lists));
     edges_done(edge->load);
 }
 
@@ -93,7 +93,7 @@ static void edge_cut(struct load_edge *edge) {
         edge->cut[1] = stop * item;
         return;
     }
-    if (!(b->flags & BASKET_HAS_OFFSETS)) {
+    if (l->column->kind == COLUMN_JAGGED && !(b->flags & BASKET_HAS_OFFSETS)) {
         edge_want_counts(edge);
         return;
     }
@@ -119,9 +119,13 @@ static void on_edge(struct cache_waiter *w, struct cache_entry *e, int status, c
     edges_done(l);
 }
 
+/* Members of a record share its baskets, under its name. */
 static int edge_key(const struct load *l, uint64_t basket, char *key) {
     const struct tree_index *x = load_index(l);
-    const char *tree = tree_index_string(x, x->path), *name = tree_index_string(x, l->column->name);
+    const struct tree_column *c = l->column;
+    if (c->flags & COLUMN_MEMBER)
+        c = &tree_index_columns(x)[c->parent - 1];
+    const char *tree = tree_index_string(x, x->path), *name = tree_index_string(x, c->name);
     const struct key k = {
         .kind = KEY_EDGE,
         .source_id = l->tree->file->source_id,
@@ -167,19 +171,25 @@ static void edge_start(struct load_edge *edge) {
     }
 }
 
-static void edge_add(struct load *l, uint64_t basket) {
-    if (!load_cuts(l, load_basket(l, basket)))
-        return;
-    l->edges[l->n_edges++] = (struct load_edge){.load = l, .basket = basket};
+/* Return: false without memory. */
+static bool edges_list(struct load *l) {
+    uint64_t n = 0;
+    for (uint64_t i = l->first; i < l->last; i++)
+        n += load_has_edge(l, load_basket(l, i));
+    if (n == 0)
+        return true;
+    l->edges = calloc(n, sizeof(*l->edges));
+    for (uint64_t i = l->first; i < l->last && l->edges; i++)
+        if (load_has_edge(l, load_basket(l, i)))
+            l->edges[l->n_edges++] = (struct load_edge){.load = l, .basket = i};
+    return l->edges;
 }
 
 void load_edges(struct load *l) {
-    if (l->first < l->last)
-        edge_add(l, l->first);
-    if (l->first + 1 < l->last)
-        edge_add(l, l->last - 1);
+    if (!edges_list(l))
+        load_fail(l, WIRE_E_FULL, "no memory");
     l->n_due++; /* edges that are ready at once must not end the load under this loop */
-    for (unsigned i = 0; i < l->n_edges && !l->status; i++) {
+    for (uint64_t i = 0; i < l->n_edges && !l->status; i++) {
         if (edge_is_embedded(&l->edges[i]))
             edge_cut(&l->edges[i]);
         else

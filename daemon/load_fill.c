@@ -10,10 +10,15 @@
 #include <string.h>
 
 struct load_edge *load_edge_of(struct load *l, uint64_t basket) {
-    for (unsigned i = 0; i < l->n_edges; i++)
-        if (l->edges[i].basket == basket)
-            return &l->edges[i];
-    return NULL;
+    uint64_t low = 0, high = l->n_edges;
+    while (low < high) {
+        uint64_t mid = low + (high - low) / 2;
+        if (l->edges[mid].basket < basket)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < l->n_edges && l->edges[low].basket == basket ? &l->edges[low] : NULL;
 }
 
 /* Value bytes of a basket that the range wants, [*startp, *stopp). */
@@ -26,15 +31,29 @@ static void basket_values(struct load *l, uint64_t i, uint64_t *startp, uint64_t
                                               : b->border_bytes;
 }
 
+/* Units, or lists of a level and the slot that precedes them all. */
+static bool list_size(const struct load *l, uint64_t *n_bytesp) {
+    bool is_data = l->kind == LOAD_DATA;
+    uint64_t n = is_data ? 0 : 1;
+    for (uint64_t i = 0; i < l->n_edges; i++)
+        if (ADD_OVERFLOW(n, l->edges[i].n_lists[is_data ? l->column->layout.n_levels : l->level],
+                         &n))
+            return false;
+    return !MUL_OVERFLOW(n, is_data ? load_out_bytes(l) : sizeof(int64_t), n_bytesp);
+}
+
 /* The exact size of the buffer. False: it makes no sense. */
 static bool load_size(struct load *l, uint64_t *n_bytesp) {
     uint64_t n = 0, start, stop;
+    if (l->column->kind == COLUMN_LISTS)
+        return list_size(l, n_bytesp);
     for (uint64_t i = l->first; i < l->last; i++) {
         basket_values(l, i, &start, &stop);
         if (start > stop || ADD_OVERFLOW(n, stop - start, &n))
             return false;
     }
-    *n_bytesp = n;
+    if (MUL_OVERFLOW(n / load_entry_bytes(l), load_out_bytes(l), n_bytesp))
+        return false;
     return l->column->kind != COLUMN_FLAT || n == (l->stop - l->start) * load_entry_bytes(l);
 }
 
@@ -75,8 +94,9 @@ void load_reserve(struct load *l) {
     uint64_t n_bytes = 0;
     switch (l->kind) {
     case LOAD_DATA:
+    case LOAD_LIST_OFFSETS:
         if (load_size(l, &n_bytes)) {
-            load_take(l, n_bytes, l->column->item_type);
+            load_take(l, n_bytes, l->kind == LOAD_DATA ? l->column->item_type : ITEM_I8);
             return;
         }
         load_fail(l, WIRE_E_CORRUPT, "the baskets do not hold what the branch announces");
@@ -115,9 +135,38 @@ static void load_fill_data(struct load *l) {
             job.in_bytes = edge->entry->n_bytes;
         }
         job.out_off = at;
-        job.out_bytes = stop - start;
-        at += stop - start;
+        job.out_bytes = (stop - start) / load_entry_bytes(l) * load_out_bytes(l);
+        at += job.out_bytes;
         load_submit(l, &job, on_filled, l);
+    }
+}
+
+/* Each basket's part has its place, and its offsets begin where the last one's end. */
+static void load_fill_lists(struct load *l) {
+    uint64_t at = l->entry->offset, base = 0;
+    if (l->kind == LOAD_LIST_OFFSETS) {
+        memset(arena_base(cache_arena(l->m->cache)) + at, 0, sizeof(int64_t));
+        at += sizeof(int64_t);
+    }
+    for (uint64_t i = 0; i < l->n_edges && !l->status; i++) {
+        const struct load_edge *edge = &l->edges[i];
+        struct job job = load_job(l, JOB_COPY, edge->basket);
+        job.out_bytes = edge->n_lists[l->column->layout.n_levels] * load_out_bytes(l);
+        if (l->kind == LOAD_LIST_OFFSETS) {
+            job.verb = JOB_VERB_LIST_ENDS;
+            job.level = l->level;
+            job.base = (int64_t)base;
+            job.out_bytes = edge->n_lists[l->level] * sizeof(int64_t);
+            base += edge->n_lists[l->level + 1];
+        }
+        if (edge->entry) {
+            job.in_off = edge->entry->offset;
+            job.in_bytes = edge->entry->n_bytes;
+        }
+        job.out_off = at;
+        at += job.out_bytes;
+        if (job.out_bytes > 0)
+            load_submit(l, &job, on_filled, l);
     }
 }
 
@@ -126,7 +175,11 @@ void load_fill(struct load *l) {
     struct job job;
     switch (l->kind) {
     case LOAD_DATA:
-        load_fill_data(l);
+    case LOAD_LIST_OFFSETS:
+        if (l->column->kind == COLUMN_LISTS)
+            load_fill_lists(l);
+        else
+            load_fill_data(l);
         break;
     case LOAD_OFFSETS:
         job = (struct job){

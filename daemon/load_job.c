@@ -37,9 +37,12 @@ bool load_job_done(struct load *l, struct job_result *result) {
     return false;
 }
 
-/* Bytes of one entry of a flat column, of one (fixed-size) item of a jagged one. */
-uint64_t load_entry_bytes(const struct load *l) {
+uint64_t load_out_bytes(const struct load *l) {
     return (uint64_t)item_bytes(l->column->item_type) * l->column->n_per_entry;
+}
+
+uint64_t load_entry_bytes(const struct load *l) {
+    return l->column->layout.unit_bytes ? l->column->layout.unit_bytes : load_out_bytes(l);
 }
 
 /* The part of a basket that the range wants, in entries of the basket. */
@@ -55,12 +58,19 @@ bool load_cuts(const struct load *l, const struct tree_basket *b) {
     return start > 0 || stop < b->n_entries;
 }
 
+/* Lists tell their sizes, and are wanted as values and as offsets; the baskets of a record are
+ * wanted by each of its members. Both are decompressed once for all. */
+bool load_has_edge(const struct load *l, const struct tree_basket *b) {
+    return l->column->kind == COLUMN_LISTS || l->column->flags & COLUMN_MEMBER || load_cuts(l, b);
+}
+
 struct job load_job(const struct load *l, enum job_kind kind, uint64_t i) {
     const struct tree_basket *b = load_basket(l, i);
     struct job job = {
         .kind = kind,
         .item_type = l->column->item_type,
-        .is_jagged = l->column->kind == COLUMN_JAGGED,
+        .column_kind = l->column->kind,
+        .layout = l->column->layout,
         .n_per_entry = l->column->n_per_entry,
         .source = l->tree->file->number,
         .tree = l->tree->number,
@@ -74,7 +84,7 @@ struct job load_job(const struct load *l, enum job_kind kind, uint64_t i) {
         .key_bytes = b->key_bytes,
         .basket_flags = b->flags,
     };
-    if (l->kind == LOAD_DATA)
+    if (l->kind == LOAD_DATA || l->kind == LOAD_LIST_OFFSETS)
         load_slice(l, b, &job.slice_start, &job.slice_stop);
     return job;
 }

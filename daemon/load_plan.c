@@ -11,12 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One plan of a column at a time: its job reads the index's baskets of that column, so nobody may
- * write them. */
+/* One plan of a column (or of a record's members) at a time: its job reads the index's baskets of
+ * that column, so nobody may write them. */
 static struct load *plan_of_other(const struct load *l) {
     struct load *other;
     DL_FOREACH2 (l->m->planning, other, plan_next)
-        if (other->plan == PLAN_RUNNING && other->tree == l->tree && other->column == l->column)
+        if (other->plan == PLAN_RUNNING && other->tree == l->tree &&
+            other->column->first_basket == l->column->first_basket)
             return other;
     return NULL;
 }
@@ -40,7 +41,8 @@ static struct load *plan_next_blocked(struct materialize *m, const struct source
                                       const struct tree_column *column) {
     struct load *l;
     DL_FOREACH2 (m->planning, l, plan_next)
-        if (l->plan == PLAN_BLOCKED && l->tree == tree && l->column == column)
+        if (l->plan == PLAN_BLOCKED && l->tree == tree &&
+            l->column->first_basket == column->first_basket)
             return l;
     return NULL;
 }
@@ -92,7 +94,8 @@ static void on_planned(void *ctx, const struct job *job, struct job_result *resu
 /* Whole baskets of a flat column have the size that their entries say. */
 static bool needs_plan(const struct load *l, uint64_t i) {
     const struct tree_basket *b = load_basket(l, i);
-    return !(b->flags & BASKET_PLANNED) && (l->column->kind == COLUMN_JAGGED || load_cuts(l, b));
+    return !(b->flags & BASKET_PLANNED) &&
+           (l->column->kind == COLUMN_JAGGED || load_has_edge(l, b));
 }
 
 void load_plan(struct load *l) {

@@ -5,10 +5,11 @@
 #include "load.h"
 #include "metrics.h"
 
-enum load_kind { LOAD_DATA, LOAD_OFFSETS, LOAD_EDGE, LOAD_INDEX };
+enum load_kind { LOAD_DATA, LOAD_OFFSETS, LOAD_LIST_OFFSETS, LOAD_EDGE, LOAD_INDEX };
 enum load_plan_state { PLAN_IDLE, PLAN_RUNNING, PLAN_BLOCKED };
 
-/* A basket that the range cuts: its decompressed payload, and where the wanted values lie in it. */
+/* A basket that the range cuts, or any basket of a column whose sizes its values tell: its
+ * decompressed payload, and where the wanted values lie in it. */
 struct load_edge {
     struct load *load;          /* borrowed */
     struct cache_entry *entry;  /* held once it is ready */
@@ -17,6 +18,7 @@ struct load_edge {
     bool has_counts;    /* that want is under way */
     uint64_t basket;    /* in the index */
     uint64_t cut[2];    /* byte positions of the slice among the values */
+    uint64_t n_lists[COLUMN_MAX_LEVELS + 1]; /* of lists: what the slice has of each level */
 };
 
 struct load {
@@ -32,8 +34,9 @@ struct load {
     uint64_t first, last;       /* baskets of the range; an edge has one */
     struct loader_queue *queue; /* borrowed */
     struct loader_group group;
-    struct load_edge edges[2];
-    unsigned n_edges;
+    struct load_edge *edges; /* owned; by basket */
+    uint64_t n_edges;
+    uint8_t level;                    /* LOAD_LIST_OFFSETS: of the lists */
     struct want counts;               /* LOAD_OFFSETS: the counter's values */
     struct cache_entry *counts_entry; /* held */
     unsigned n_due;                   /* jobs, waiters and wants that will call back */
@@ -60,8 +63,12 @@ void load_drop_inputs(struct load *l);
 
 const struct tree_index *load_index(const struct load *l);
 struct tree_basket *load_basket(const struct load *l, uint64_t i);
-/* Bytes of one entry of a flat column, of one (fixed-size) item of a jagged one. */
+/* Stored bytes of one entry of a flat column, of one (fixed-size) item of a jagged one; and what
+ * these, or a unit of lists, become in the buffer. */
 uint64_t load_entry_bytes(const struct load *l);
+uint64_t load_out_bytes(const struct load *l);
+/* Does the load take this basket from an edge buffer? */
+bool load_has_edge(const struct load *l, const struct tree_basket *b);
 /* The part of a basket that the range wants, in entries of the basket. */
 void load_slice(const struct load *l, const struct tree_basket *b, uint64_t *startp,
                 uint64_t *stopp);

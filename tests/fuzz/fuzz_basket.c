@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static struct job job_of(const struct head *h, uint32_t n_payload) {
     uint64_t start = h->start % (h->n_entries + 1), stop = h->stop % (h->n_entries + 1);
     return (struct job){.item_type = h->item_type % N_ITEM_TYPES,
-                        .is_jagged = h->flags & 1,
+                        .column_kind = h->flags & 1 ? COLUMN_JAGGED : COLUMN_FLAT,
                         .n_per_entry = h->n_per_entry + 1u,
                         .basket_entries = h->n_entries,
                         .stored_bytes = n_payload,

@@ -127,7 +127,7 @@ ssize_t pread64(int fd, void *data, size_t n, off_t at) {
     if (!next)
         next = (ssize_t (*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
     if (n > 4096)
-        usleep(400000);
+        usleep(900000);
     return next(fd, data, n, at);
 }
 """
@@ -135,7 +135,7 @@ ssize_t pread64(int fd, void *data, size_t n, off_t at) {
 
 @pytest.fixture
 def slow_reads(tmp_path):
-    """A library to preload: every read of a basket takes 0.4 s."""
+    """A library to preload: every read of baskets takes 0.9 s."""
     if not shutil.which("cc"):
         pytest.skip("needs a C compiler")
     library = tmp_path / "slow.so"

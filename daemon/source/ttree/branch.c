@@ -96,8 +96,8 @@ static void element_read(struct model *m, uint32_t number) {
         b->version = 0;
     } else {
         b->element_class = cursor_str(c);
-        cursor_str(c);                               /* fParentName */
-        cursor_str(c);                               /* fClonesName */
+        b->parent_class = cursor_str(c);
+        b->clones_class = cursor_str(c);
         cursor_skip(c, 4);                           /* fCheckSum */
         cursor_skip(c, f.version >= 10 ? 2 + 4 : 8); /* fClassVersion, fID */
         b->element_type = cursor_i4(c);

@@ -95,6 +95,7 @@ int model_read(struct model *m, struct memory *memory, struct str class_name, co
 }
 
 void model_deinit(struct model *m) {
+    streamers_deinit(&m->streamers);
     references_deinit(&m->references);
     free(m->branches);
     free(m->leaves);
