@@ -138,7 +138,7 @@ def memory_group():
 
 
 def test_a_neighbour_in_the_same_cgroup_gets_memory_back(start_daemon, memory_group):
-    daemon = start_daemon(memory="1G")
+    daemon = start_daemon("--stock", "0", memory="1G")
     (memory_group / "cgroup.procs").write_text(str(daemon.pid))
     with Session(daemon.socket, timeout=30) as session:
         refused = 0
