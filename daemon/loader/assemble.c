@@ -21,6 +21,8 @@
 #include <string.h>
 #include <time.h>
 
+#define KEPT_BYTES (32u << 20) /* of a bounce buffer, between jobs */
+
 int worker_init(struct worker *w, const struct job_tables *tables) {
     *w = (struct worker){.tables = tables};
     return codec_new(&w->codec);
@@ -302,11 +304,19 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* One huge basket must not cost every worker its size for good. (What was read ahead is smaller.) */
+static void bounce_shrink(struct source_bounce *b) {
+    if (b->n_bytes > KEPT_BYTES)
+        source_bounce_deinit(b);
+}
+
 void job_run(struct worker *w, const struct job *job, struct job_result *result) {
     uint64_t start = now_ns();
     *result = (struct job_result){0};
     result->status = kind_run(w, job, result);
     if (result->status < 0 && !result->error[0])
         snprintf(result->error, sizeof(result->error), "%s", strerror(-result->status));
+    bounce_shrink(&w->packed);
+    bounce_shrink(&w->raw);
     result->run_ns = now_ns() - start;
 }

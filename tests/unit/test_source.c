@@ -396,7 +396,8 @@ Test(source, refuses_baskets_that_are_not_as_the_tree_says) {
         {12, 13, 3, "end at byte 13"},
         {12, UINT32_MAX - 60, 3, "end at byte"},
         {0x7fffffff, 12, 3, "limit"},
-        {SOURCE_MAX_BASKET_BYTES, 12, 3, "stored ones"},
+        {SOURCE_MAX_BASKET_BYTES, 12, 3, "bytes of offsets for 3 entries"},
+        {SOURCE_MAX_BASKET_BYTES, SOURCE_MAX_BASKET_BYTES - 12, 3, "stored ones"},
         {0xf0000000, 12, 3, "sizes"},
     };
     for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {
