@@ -138,7 +138,9 @@ uint64_t bufferd_view_offset(const struct bufferd_view *v);
 
 #define BUFFERD_KEY_BYTES 2049
 
-enum bufferd_verb { BUFFERD_DATA, BUFFERD_OFFSETS };
+/* A jagged column has BUFFERD_OFFSETS, which are its counter's; a column of n_levels nested lists has
+ * as many of them, the outermost first, each counted in lists or items of the next. */
+enum bufferd_verb { BUFFERD_DATA, BUFFERD_OFFSETS, BUFFERD_OFFSETS1, BUFFERD_OFFSETS2 };
 
 /* Print a key, NUL-terminated, into `key` of BUFFERD_KEY_BYTES. `tree` is the canonical path with
  * the cycle, as bufferd_tree_path() says. Return: 0 or -ENAMETOOLONG. */
@@ -185,9 +187,12 @@ struct bufferd_column { /* strings belong to the tree */
     const char *name, *title, *class_name, *type_name;
     const char *reason;  /* why it is unsupported; NULL when it is supported */
     const char *counter; /* the counter branch of a jagged column; NULL for a flat one */
-    bool has_data;       /* false: a group branch, it only holds others */
+    bool has_data;       /* false: a group branch or a record, it only holds others */
+    bool is_member;      /* of a record: "branch.member" */
+    bool is_string;      /* the innermost lists are texts, of uint8 */
     int item_type;
-    unsigned n_per_entry;
+    unsigned n_per_entry; /* items of an entry, or of an element of the innermost list */
+    unsigned n_levels;    /* of lists of its own; 0: flat, or jagged by its counter */
     uint64_t n_entries, n_baskets, zip_bytes;
 };
 int bufferd_tree_column(const struct bufferd_tree *t, size_t i, struct bufferd_column *out);

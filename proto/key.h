@@ -9,7 +9,7 @@
  *
  * <source> is the source_id, 16 lower-case hex digits; numbers are decimal without leading zeros.
  * <tree> ("dir/Events;1", always with the cycle), <branch> and <name> are percent-quoted: every byte
- * outside [A-Za-z0-9_.~;,!#@-] as %XX in upper case, and none of those. <start>-<stop> is a
+ * outside [A-Za-z0-9_.~;,!#@-] as %XX in upper case, and none of those; none of them is NUL. <start>-<stop> is a
  * half-open entry range. The verb `data` is a column's values (a jagged one's content), `offsets`
  * the int64 offsets of a jagged branch or those that a counter branch's values sum up to; they
  * start at 0. Of a branch of nested lists `offsets` are those of its entries, counted in inner

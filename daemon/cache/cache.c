@@ -25,6 +25,7 @@
 #include "family.h"
 
 #define LARGE_PART 16 /* of the arena is large */
+#define REFUSED_MS 50 /* so long a refusal holds for what is as large */
 
 struct cache {
     struct arena *arena;         /* borrowed */
@@ -35,6 +36,7 @@ struct cache {
     struct cache_entry **by_record;
     uint64_t n_by_record; /* capacity of by_record */
     uint64_t now_ms;
+    uint64_t refused_bytes, refused_ms; /* the last time that no victim was found */
     struct cache_stats stats;
 };
 
@@ -53,6 +55,7 @@ int cache_new(struct cache **cp, struct arena *arena, struct pin_records *record
         return -ENOMEM;
     c->arena = arena;
     c->records = records;
+    c->refused_bytes = UINT64_MAX;
     *cp = c;
     return 0;
 }
@@ -135,8 +138,10 @@ int cache_begin(struct cache *c, struct cache_entry **ep, struct str key, enum k
 static void entry_free(struct cache_entry *e) {
     struct cache *c = e->cache;
     table_remove(c, e);
-    if (e->has_range)
+    if (e->has_range) {
         arena_give_back(c->arena, e->offset, e->n_bytes);
+        c->refused_bytes = UINT64_MAX;
+    }
     pin_record_drop(c->records, e->record);
     c->by_record[e->record] = NULL;
     c->stats.n_entries--;
@@ -173,8 +178,9 @@ static bool entry_try_evict(struct cache_entry *victim) {
     if (victim->n_holds)
         return false;
     pin_record_scan(c->records, victim->record, NULL, &scan);
-    if (scan.tick > victim->tick) { /* used since the list heard of it */
-        victim->tick = scan.tick;
+    uint32_t tick = MIN(scan.tick, cache_tick(c)); /* a client may write what it likes */
+    if (tick > victim->tick) {                     /* used since the list heard of it */
+        victim->tick = tick;
         DL_DELETE(c->lru, victim);
         DL_APPEND(c->lru, victim);
         return false;
@@ -228,10 +234,19 @@ static bool room_can_be_made(struct cache *c, uint64_t n_bytes) {
     return n >= n_bytes;
 }
 
+/* Looking for victims in vain costs a look at every pin; a request of many keys does it once. */
+static int allocation_refused(struct cache *c, uint64_t n_bytes) {
+    c->refused_bytes = n_bytes;
+    c->refused_ms = c->now_ms;
+    return ARENA_E_FULL;
+}
+
 static int entry_allocate(struct cache_entry *e, uint64_t n_bytes) {
     struct cache *c = e->cache;
+    if (n_bytes >= c->refused_bytes && c->now_ms - c->refused_ms < REFUSED_MS)
+        return arena_alloc(c->arena, &e->offset, n_bytes, on_populated, e);
     if (n_bytes > arena_bytes(c->arena) / LARGE_PART && !room_can_be_made(c, n_bytes))
-        return ARENA_E_FULL;
+        return allocation_refused(c, n_bytes);
     for (int with_indexes = 0; with_indexes < 2; with_indexes++) {
         struct cache_entry *victim = c->lru;
         do {
@@ -240,7 +255,7 @@ static int entry_allocate(struct cache_entry *e, uint64_t n_bytes) {
                 return rc;
         } while (evict_from(victim, &victim, with_indexes));
     }
-    return ARENA_E_FULL;
+    return allocation_refused(c, n_bytes);
 }
 
 int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
@@ -335,7 +350,7 @@ void cache_fail(struct cache_entry *e, int status, const char *text) {
 }
 
 void cache_strand(struct cache_entry *e) {
-    e->cache->stats.bytes_stranded += e->has_range ? e->n_bytes : 0;
+    e->cache->stats.bytes_stranded += e->has_range ? round_up(e->n_bytes, ARENA_PAGE) : 0;
     e->has_range = false;
 }
 
@@ -377,6 +392,7 @@ void cache_hold(struct cache_entry *e) {
 
 void cache_unhold(struct cache_entry *e) {
     e->n_holds--;
+    e->cache->refused_bytes = UINT64_MAX;
     if (e->state == CACHE_RETIRING)
         cache_released(e->cache, e->record);
 }
@@ -408,6 +424,14 @@ int cache_clear(struct cache_entry *e, const struct pin_table *own, bool is_want
 bool cache_evict(struct cache_entry *e) {
     struct pin_scan scan;
     return entry_try_free(e, &scan);
+}
+
+uint64_t cache_shrink(struct cache *c, uint64_t n_bytes) {
+    struct cache_entry *victim = c->lru;
+    uint64_t before = c->stats.bytes_evicted;
+    while (c->stats.bytes_evicted - before < n_bytes && evict_from(victim, &victim, false))
+        ;
+    return c->stats.bytes_evicted - before;
 }
 
 void cache_released(struct cache *c, uint32_t record) {

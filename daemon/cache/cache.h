@@ -113,6 +113,8 @@ void cache_unhold(struct cache_entry *e);
 int cache_clear(struct cache_entry *e, const struct pin_table *own, bool is_wanted, bool force);
 /* The operator's word: free it if nobody holds it. */
 bool cache_evict(struct cache_entry *e);
+/* Evict what nobody uses, up to so many bytes. Return: how many. */
+uint64_t cache_shrink(struct cache *c, uint64_t n_bytes);
 /* A client says that its last pin on a retired record is gone; or once a second, for all of them.
  */
 void cache_released(struct cache *c, uint32_t record);

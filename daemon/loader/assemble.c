@@ -21,6 +21,8 @@
 #include <string.h>
 #include <time.h>
 
+#define KEPT_BYTES (32u << 20) /* of a bounce buffer, between jobs */
+
 int worker_init(struct worker *w, const struct job_tables *tables) {
     *w = (struct worker){.tables = tables};
     return codec_new(&w->codec);
@@ -87,14 +89,16 @@ static int values_write(const struct worker *w, const struct job *job,
                         const struct tree_basket *basket, const uint8_t *bytes,
                         struct job_result *result) {
     struct payload p = payload_of(job, basket, bytes, result->error);
-    uint8_t *out = arena_at(w, job->out_off, job->out_bytes);
     uint64_t value[2];
     int r = payload_check(&p);
     if (r == 0 && p.kind == COLUMN_LISTS)
-        return lists_write(&p, job, out);
+        return lists_write(&p, job, arena_at(w, job->out_off, job->out_bytes));
     if (r == 0)
         r = payload_slice(&p, job, value);
-    return r ? r : items_copy(&p, out, bytes + value[0], (value[1] - value[0]) / p.entry_bytes);
+    if (r)
+        return r;
+    uint8_t *out = arena_at(w, job->out_off, job->out_bytes);
+    return items_copy(&p, out, bytes + value[0], (value[1] - value[0]) / p.entry_bytes);
 }
 
 static int cuts_find(const struct job *job, const struct tree_basket *basket, const uint8_t *bytes,
@@ -300,11 +304,19 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* One huge basket must not cost every worker its size for good. (What was read ahead is smaller.) */
+static void bounce_shrink(struct source_bounce *b) {
+    if (b->n_bytes > KEPT_BYTES)
+        source_bounce_deinit(b);
+}
+
 void job_run(struct worker *w, const struct job *job, struct job_result *result) {
     uint64_t start = now_ns();
     *result = (struct job_result){0};
     result->status = kind_run(w, job, result);
     if (result->status < 0 && !result->error[0])
         snprintf(result->error, sizeof(result->error), "%s", strerror(-result->status));
+    bounce_shrink(&w->packed);
+    bounce_shrink(&w->raw);
     result->run_ns = now_ns() - start;
 }

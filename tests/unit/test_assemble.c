@@ -180,6 +180,7 @@ static struct job file_job(uint8_t kind, uint8_t item_type, uint64_t start, uint
     const struct tree_basket *b = tree_index_baskets(trees[0]);
     return (struct job){.kind = kind,
                         .item_type = item_type,
+                        .column_kind = COLUMN_FLAT,
                         .n_per_entry = 1,
                         .file_off = b->file_off,
                         .stored_bytes = b->stored_bytes,

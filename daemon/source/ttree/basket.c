@@ -46,6 +46,9 @@ static void key_apply(struct cursor *c, struct tree_basket *b) {
     else if (k.obj_bytes > SOURCE_MAX_BASKET_BYTES)
         cursor_fail(c, "it claims %u uncompressed bytes, the limit is %u", k.obj_bytes,
                     SOURCE_MAX_BASKET_BYTES);
+    else if (k.obj_bytes - border > 2 * (8 + 4 * (uint64_t)n_entries + 4))
+        cursor_fail(c, "it claims %u bytes of offsets for %u entries", k.obj_bytes - border,
+                    n_entries);
     if (c->has_failed)
         return;
     b->raw_bytes = k.obj_bytes;
