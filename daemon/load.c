@@ -1,8 +1,8 @@
 /* One load: the jobs that fill one entry of the cache.
  *
- *   data     plan the range's baskets; make ready the edge buffers of those that the range cuts;
- *            from these the exact size; reserve it; decode every whole basket straight into its
- *            place, copy the parts of the cut ones.
+ *   data     look what other ranges of the column give; plan the other baskets of the range; make
+ *            ready the edge buffers of those that it cuts; from these the exact size; reserve it;
+ *            decode every whole basket straight into its place, copy the parts of the cut ones.
  *   list offsets  the same; where lists end is counted in the payloads instead of copied.
  *   offsets  the counter's values first (an ordinary column, so others share them), then one job
  *            sums them up.
@@ -36,6 +36,7 @@ void load_drop_inputs(struct load *l) {
     l->edges = NULL;
     l->n_edges = 0;
     unhold(&l->counts_entry);
+    load_drop_donors(l);
 }
 
 /* What a stuck thread may still touch stays in use for good. */
@@ -110,6 +111,7 @@ void load_fail(struct load *l, int status, const char *text) {
             l->n_due--;
         }
     }
+    load_cancel_donors(l);
     if (l->counts.m) {
         want_cancel(&l->counts);
         l->counts.m = NULL;
@@ -135,6 +137,7 @@ static struct load *load_new(struct materialize *m, struct cache_entry *e,
     if (!l)
         return NULL;
     l->m = m;
+    l->number = m->n_begun++;
     l->entry = e;
     l->tree = tree;
     l->queue = queue;
@@ -190,6 +193,20 @@ static void load_want_counter(struct load *l) {
     want_start(&l->counts, l->m, (struct str){text, (uint32_t)n});
 }
 
+/* All ranges of a column's values: they can give to each other. Without memory for it, to none. */
+static void load_join_family(struct load *l) {
+    bool is_alike = l->column->kind == COLUMN_FLAT || l->column->kind == COLUMN_JAGGED;
+    if (l->kind != LOAD_DATA || !is_alike || l->column->flags & COLUMN_MEMBER)
+        return;
+    struct key_scratch scratch;
+    struct key k;
+    char text[WIRE_MAX_KEY_BYTES + 1];
+    key_parse(&k, &scratch, (struct str){l->entry->key, l->entry->key_bytes});
+    k.start = k.stop = 0;
+    int n = key_print(text, &k);
+    cache_join_family(l->entry, (struct str){text, (uint32_t)n}, l->start, l->stop);
+}
+
 int load_begin(struct cache_entry **ep, struct materialize *m, const struct column_place *place,
                struct loader_queue *queue, bool waits_for_memory, char *text) {
     struct cache_entry *e;
@@ -214,6 +231,7 @@ int load_begin(struct cache_entry **ep, struct materialize *m, const struct colu
     l->stop = place->stop;
     l->waits_for_memory = waits_for_memory;
     tree_index_span(l->tree->index, l->column, l->start, l->stop, &l->first, &l->last);
+    load_join_family(l);
     *ep = e;
     return 0;
 }
@@ -239,6 +257,8 @@ int load_begin_index(struct cache_entry **ep, struct materialize *m, struct sour
 void load_run(struct load *l) {
     switch (l->kind) {
     case LOAD_DATA:
+        load_donors(l);
+        return;
     case LOAD_LIST_OFFSETS:
         load_plan(l);
         return;
@@ -268,6 +288,7 @@ void load_promote(struct load *l, bool waits_for_memory) {
         if (l->edges[i].has_counts)
             promote_entry(l->edges[i].counts.cache_waiter.entry, waits_for_memory);
     }
+    load_promote_donors(l, waits_for_memory);
     if (l->counts.m)
         promote_entry(l->counts.cache_waiter.entry, waits_for_memory);
 }

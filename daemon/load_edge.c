@@ -54,21 +54,9 @@ static void on_counts(struct want *w, struct cache_entry *e, int status, const c
 
 static void edge_want_counts(struct load_edge *edge) {
     struct load *l = edge->load;
-    const struct tree_index *x = load_index(l);
     const struct tree_basket *b = load_basket(l, edge->basket);
-    const char *counter = tree_index_string(x, tree_index_columns(x)[l->column->counter - 1].name);
-    const char *tree = tree_index_string(x, x->path);
-    const struct key k = {
-        .kind = KEY_COLUMN,
-        .source_id = l->tree->file->source_id,
-        .tree = {tree, (uint32_t)strlen(tree)},
-        .name = {counter, (uint32_t)strlen(counter)},
-        .start = b->first_entry,
-        .stop = b->first_entry + b->n_entries,
-        .verb = VERB_OFFSETS,
-    };
     char key[WIRE_MAX_KEY_BYTES + 1];
-    int n = key_print(key, &k);
+    int n = load_counter_key(l, b->first_entry, b->first_entry + b->n_entries, key);
     if (n < 0) {
         load_fail(l, WIRE_E_LIMIT, "the counter's key is too long");
         return;
@@ -94,6 +82,10 @@ static void edge_cut(struct load_edge *edge) {
         load_slice(l, b, &start, &stop);
         edge->cut[0] = start * item;
         edge->cut[1] = stop * item;
+        return;
+    }
+    if (l->column->kind == COLUMN_JAGGED && !load_cuts(l, b)) {
+        edge->cut[1] = b->border_bytes;
         return;
     }
     if (l->column->kind == COLUMN_JAGGED && !(b->flags & BASKET_HAS_OFFSETS)) {
@@ -160,6 +152,7 @@ static void edge_start(struct load_edge *edge) {
         return;
     }
     bool is_new = !e;
+    load_basket(l, edge->basket)->flags |= BASKET_HAS_EDGE;
     if (is_new && load_begin_edge(&e, l, edge->basket, key)) {
         load_fail(l, WIRE_E_FULL, "no memory");
         return;
@@ -176,12 +169,24 @@ static void edge_start(struct load_edge *edge) {
     }
 }
 
+void load_find_edges(struct load *l) {
+    char text[WIRE_MAX_KEY_BYTES + 1];
+    for (uint64_t i = l->first; i < l->last; i++) {
+        struct tree_basket *b = load_basket(l, i);
+        if (!(b->flags & BASKET_HAS_EDGE))
+            continue;
+        int n = edge_key(l, i, text);
+        if (n < 0 || !cache_find(l->m->cache, (struct str){text, (uint32_t)n}))
+            b->flags &= (uint16_t)~BASKET_HAS_EDGE; /* it was evicted */
+    }
+}
+
 /* All of them have to fit at once. */
 static void edges_list(struct load *l) {
     uint64_t n = 0, n_bytes = 0, n_most = arena_bytes(cache_arena(l->m->cache));
     for (uint64_t i = l->first; i < l->last; i++) {
         const struct tree_basket *b = load_basket(l, i);
-        bool has_edge = load_has_edge(l, b);
+        bool has_edge = load_has_edge(l, i);
         n += has_edge;
         n_bytes += has_edge && !b->is_embedded ? b->raw_bytes : 0;
     }
@@ -194,7 +199,7 @@ static void edges_list(struct load *l) {
     if (!l->edges)
         load_fail(l, WIRE_E_FULL, "no memory");
     for (uint64_t i = l->first; i < l->last && l->edges; i++)
-        if (load_has_edge(l, load_basket(l, i)))
+        if (load_has_edge(l, i))
             l->edges[l->n_edges++] = (struct load_edge){.load = l, .basket = i};
 }
 

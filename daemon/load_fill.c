@@ -44,17 +44,24 @@ static bool list_size(const struct load *l, uint64_t *n_bytesp) {
 
 /* The exact size of the buffer. False: it makes no sense. */
 static bool load_size(struct load *l, uint64_t *n_bytesp) {
-    uint64_t n = 0, start, stop;
+    uint64_t n = 0, n_given = 0, start, stop;
     if (l->column->kind == COLUMN_LISTS)
         return list_size(l, n_bytesp);
     for (uint64_t i = l->first; i < l->last; i++) {
+        const struct load_donor *donor = load_donor_of(l, i);
+        if (donor) {
+            n_given += donor->to - donor->from;
+            i = donor->last - 1;
+            continue;
+        }
         basket_values(l, i, &start, &stop);
         if (start > stop || ADD_OVERFLOW(n, stop - start, &n))
             return false;
     }
-    if (MUL_OVERFLOW(n / load_entry_bytes(l), load_out_bytes(l), n_bytesp))
+    if (MUL_OVERFLOW(n / load_entry_bytes(l), load_out_bytes(l), &n) ||
+        ADD_OVERFLOW(n, n_given, n_bytesp))
         return false;
-    return l->column->kind != COLUMN_FLAT || n == (l->stop - l->start) * load_entry_bytes(l);
+    return l->column->kind != COLUMN_FLAT || *n_bytesp == (l->stop - l->start) * load_out_bytes(l);
 }
 
 static void on_room(struct cache_entry *e, int status) {
@@ -123,24 +130,44 @@ static void on_filled(void *ctx, const struct job *job, struct job_result *resul
         load_publish(l);
 }
 
-static void load_fill_data(struct load *l) {
-    uint64_t at = l->entry->offset, start, stop;
-    for (uint64_t i = l->first; i < l->last && !l->status; i++) {
-        const struct load_edge *edge = load_edge_of(l, i);
-        basket_values(l, i, &start, &stop);
-        if (start == stop)
-            continue;
-        struct job job = load_job(l, edge && edge->entry ? JOB_COPY : JOB_DECODE, i);
-        job.value_start = start;
-        job.value_stop = stop;
-        if (edge && edge->entry) {
-            job.in_off = edge->entry->offset;
-            job.in_bytes = edge->entry->n_bytes;
-        }
-        job.out_off = at;
-        job.out_bytes = (stop - start) / load_entry_bytes(l) * load_out_bytes(l);
-        at += job.out_bytes;
+/* Return: how many bytes the donor's part has. */
+static uint64_t fill_from_donor(struct load *l, const struct load_donor *donor, uint64_t at) {
+    const uint64_t n_bytes = donor->to - donor->from;
+    const struct job job = {
+        .kind = JOB_TRANSFORM,
+        .verb = JOB_VERB_SAME,
+        .in_off = donor->entry->offset + donor->from,
+        .in_bytes = n_bytes,
+        .out_off = at,
+        .out_bytes = n_bytes,
+    };
+    if (n_bytes > 0)
         load_submit(l, &job, on_filled, l);
+    return n_bytes;
+}
+
+static uint64_t fill_from_basket(struct load *l, uint64_t i, uint64_t at) {
+    const struct load_edge *edge = load_edge_of(l, i);
+    struct job job = load_job(l, edge && edge->entry ? JOB_COPY : JOB_DECODE, i);
+    basket_values(l, i, &job.value_start, &job.value_stop);
+    if (edge && edge->entry) {
+        job.in_off = edge->entry->offset;
+        job.in_bytes = edge->entry->n_bytes;
+    }
+    job.out_off = at;
+    job.out_bytes = (job.value_stop - job.value_start) / load_entry_bytes(l) * load_out_bytes(l);
+    if (job.value_start < job.value_stop)
+        load_submit(l, &job, on_filled, l);
+    return job.out_bytes;
+}
+
+static void load_fill_data(struct load *l) {
+    uint64_t at = l->entry->offset;
+    for (uint64_t i = l->first; i < l->last && !l->status; i++) {
+        const struct load_donor *donor = load_donor_of(l, i);
+        at += donor ? fill_from_donor(l, donor, at) : fill_from_basket(l, i, at);
+        if (donor)
+            i = donor->last - 1;
     }
 }
 

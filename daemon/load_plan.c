@@ -75,6 +75,15 @@ static void plan_end(struct load *l) {
     sources_unuse(tree);
 }
 
+static void plan_keep(struct load *l, const struct job *job, const struct tree_basket *planned) {
+    struct tree_basket *b = load_basket(l, job->first_basket);
+    for (uint64_t i = 0; i < job->n_baskets; i++) {
+        uint16_t ours = b[i].flags & BASKET_HAS_EDGE;
+        b[i] = planned[i];
+        b[i].flags |= ours;
+    }
+}
+
 static void on_planned(void *ctx, const struct job *job, struct job_result *result) {
     struct load *l = ctx;
     l->n_due--;
@@ -85,7 +94,7 @@ static void on_planned(void *ctx, const struct job *job, struct job_result *resu
     else if (result->n_blob_bytes != job->n_baskets * sizeof(struct tree_basket))
         load_fail(l, WIRE_E_INTERNAL, "a plan of the wrong size");
     else
-        memcpy(load_basket(l, job->first_basket), result->blob, result->n_blob_bytes);
+        plan_keep(l, job, result->blob);
     free(result->blob);
     if (l->n_due == 0)
         plan_end(l);
@@ -94,8 +103,8 @@ static void on_planned(void *ctx, const struct job *job, struct job_result *resu
 /* Whole baskets of a flat column have the size that their entries say. */
 static bool needs_plan(const struct load *l, uint64_t i) {
     const struct tree_basket *b = load_basket(l, i);
-    return !(b->flags & BASKET_PLANNED) &&
-           (l->column->kind == COLUMN_JAGGED || load_has_edge(l, b));
+    return !(b->flags & BASKET_PLANNED) && !load_donor_of(l, i) &&
+           (l->column->kind == COLUMN_JAGGED || b->flags & BASKET_HAS_EDGE || load_has_edge(l, i));
 }
 
 void load_plan(struct load *l) {

@@ -111,6 +111,7 @@ struct tree_column {
     1 /* its payload lies in the index: file_off is from embedded_off, not compressed */
 #define BASKET_PLANNED 2     /* raw_bytes, border_bytes, key_bytes and the flags below are known */
 #define BASKET_HAS_OFFSETS 4 /* an offset table follows the values */
+#define BASKET_HAS_EDGE 8    /* the daemon's own: there may be an edge buffer of it */
 
 struct tree_basket {
     uint64_t first_entry;  /* of the branch */

@@ -22,6 +22,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "family.h"
+
 #define LARGE_PART 16 /* of the arena is large */
 #define REFUSED_MS 50 /* so long a refusal holds for what is as large */
 
@@ -30,6 +32,7 @@ struct cache {
     struct pin_records *records; /* borrowed */
     struct cache_entry *table;   /* listed entries, by key */
     struct cache_entry *lru;     /* ready entries, first victim at the head */
+    struct family *families;     /* owned */
     struct cache_entry **by_record;
     uint64_t n_by_record; /* capacity of by_record */
     uint64_t now_ms;
@@ -82,6 +85,7 @@ static void table_remove(struct cache *c, struct cache_entry *e) {
     if (e->is_listed)
         HASH_DEL(c->table, e);
     e->is_listed = false;
+    family_leave(&c->families, e);
 }
 
 static int by_record_grow(struct cache *c, uint32_t record) {
@@ -352,6 +356,16 @@ void cache_strand(struct cache_entry *e) {
 
 void cache_unlist(struct cache_entry *e) {
     table_remove(e->cache, e);
+}
+
+int cache_join_family(struct cache_entry *e, struct str text, uint64_t start, uint64_t stop) {
+    e->start = start;
+    e->stop = stop;
+    return family_join(&e->cache->families, e, text);
+}
+
+struct cache_entry *cache_family_of(const struct cache_entry *e) {
+    return e->family ? e->family->entries : NULL;
 }
 
 void cache_wait(struct cache_entry *e, struct cache_waiter *w) {

@@ -57,7 +57,10 @@ struct cache_entry {
     unsigned n_holds; /* grants, and jobs that read it: not a victim */
     uint32_t tick;    /* of the last use that the LRU order knows */
     uint64_t n_hits, made_ms, used_ms;
-    void *maker; /* borrowed: who loads it */
+    void *maker;           /* borrowed: who loads it */
+    uint64_t start, stop;  /* of a member of a family: its range */
+    struct family *family; /* borrowed; NULL: none */
+    struct cache_entry *family_prev, *family_next;
     void (*on_room)(struct cache_entry *e, int status);
     struct cache *cache;
 };
@@ -91,6 +94,12 @@ void cache_fail(struct cache_entry *e, int status, const char *text);
 void cache_strand(struct cache_entry *e);
 /* Nobody finds a loading entry any more; whoever asks for its key starts anew. */
 void cache_unlist(struct cache_entry *e);
+
+/* The entry is one of several ranges of the same thing, until it is not listed any more. Return: 0 or
+ * -ENOMEM. */
+int cache_join_family(struct cache_entry *e, struct str text, uint64_t start, uint64_t stop);
+/* The newest of its family, loading or ready; NULL: it has none. The next is entry->family_next. */
+struct cache_entry *cache_family_of(const struct cache_entry *e);
 
 void cache_wait(struct cache_entry *e, struct cache_waiter *w);
 void cache_unwait(struct cache_waiter *w);

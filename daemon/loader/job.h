@@ -33,6 +33,7 @@ enum job_verb {
     JOB_VERB_NONE,
     JOB_VERB_COUNTS_TO_OFFSETS, /* n items of item_type -> n + 1 int64, from 0; negative counts are
                                    CORRUPT */
+    JOB_VERB_SAME,              /* the bytes as they are */
     JOB_VERB_LIST_ENDS, /* COPY of lists: where each list of `level` ends, int64, plus `base` */
 };
 
