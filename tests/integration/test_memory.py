@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import random
 import resource
 import shutil
 import subprocess
@@ -50,6 +51,56 @@ def test_what_clear_freed_the_kernel_has_back_after_trim(start_daemon):
             session.call("clear", ack=1 << 62, keys=[{"text": "named/1"}])
         session.call("trim")
         assert blocks(session) == 24 * MIB
+
+
+def account(session):
+    """What the daemon says is populated; the same as what the kernel says, when its helper is idle."""
+    status = None
+
+    def is_settled():
+        nonlocal status
+        status = session.status()
+        return status["arena_live_bytes"] + status["arena_stock_bytes"] == status["arena_file_bytes"]
+
+    wait_until(is_settled, 3, "the account equals the blocks of the file")
+    return status
+
+
+@pytest.mark.parametrize("flags", [(), ("--arena-dir", "/dev/shm")], ids=["default", "small pages"])
+def test_the_account_equals_the_blocks_of_the_file(start_daemon, flags):
+    daemon = start_daemon(*flags, "--stock", "32M", memory="512M")
+    rng = random.Random(1)
+    with Session(daemon.socket, timeout=60) as session:
+        unit = session.status()["arena_unit_bytes"]
+        account(session)
+        sizes = [64 * MIB, 65 * MIB + 1, 100 * MIB - 4097]
+        for i, n_bytes in enumerate(sizes):
+            session.put_large(f"named/{i}", n_bytes)
+        live = sum(-(-n // PAGE) * PAGE for n in sizes)
+        assert account(session)["arena_live_bytes"] == live
+        freed = session.call("clear", ack=1 << 62, keys=[{"text": "named/1"}])["items"]
+        assert [x["outcome"] for x in freed] == [CLEAR_FREED]
+        status = account(session)
+        assert status["arena_live_bytes"] == live - (65 * MIB + PAGE)
+        assert status["arena_file_bytes"] >= live, "kept for the next buffer"
+        session.call("trim")
+        status = account(session)
+        assert status["arena_live_bytes"] == live - (65 * MIB + PAGE)
+        assert status["arena_file_bytes"] <= status["arena_live_bytes"] + 2 * len(sizes) * unit
+        for round in range(1000):
+            n_bytes = rng.choice(sizes) if round % 100 == 0 else rng.randrange(1, 2 * MIB)
+            key = f"named/round-{rng.randrange(40)}"
+            if session.put_large(key, n_bytes)["was_present"]:
+                session.call("clear", ack=1 << 62, keys=[{"text": key}])
+            if round % 100 == 50:
+                session.call("trim")
+                account(session)
+        before = account(session)
+        assert before["buffers_evicted"] > 0 or before["arena_live_bytes"] < 512 * MIB
+        session.call("evict", ack=1 << 62, pattern="*")
+        session.call("trim")
+        status = account(session)
+        assert status["arena_live_bytes"] == 0 == status["arena_file_bytes"]
 
 
 def test_clear_says_what_became_of_each(daemon):
