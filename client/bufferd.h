@@ -1,10 +1,10 @@
 /* libbufferd: columns of ROOT files, decoded once per node, mapped read-only.
  *
  * One `struct bufferd` is one session with the daemon; it is safe from all threads. There is no
- * global state. Buffers are views into shared memory: read-only, page-aligned, valid until
- * released, also after the daemon has gone. Times are milliseconds; a negative timeout means no
- * bound on the whole call. Whatever the timeout, a call ends with BUFFERD_E_GONE after 5 s without
- * a word from the daemon.
+ * global state but a list of sessions for fork(). Buffers are views into shared memory: read-only,
+ * page-aligned, valid until released, also after the daemon has gone. Times are milliseconds; a
+ * negative timeout means no bound on the whole call. Whatever the timeout, a call ends with
+ * BUFFERD_E_GONE after 5 s without a word from the daemon.
  *
  * Functions that can fail return 0, a positive BUFFERD_E_* outcome, or a negative errno, and fill
  * `*error` (may be NULL) with the same code and a text for people.
@@ -96,7 +96,8 @@ struct bufferd_options {
 };
 
 /* Connect and map the shared tables. `options` may be NULL.
- * Return: 0, BUFFERD_E_GONE, _VERSION, _DENIED, _UNTRUSTED, or negative errno. */
+ * Return: 0, BUFFERD_E_GONE, _VERSION, _DENIED, _LIMIT (too many sessions), _UNTRUSTED, what else the
+ * daemon answered, or negative errno. */
 int bufferd_connect(struct bufferd **bp, const struct bufferd_options *options,
                     struct bufferd_error *error);
 /* The session ends when this and every view have been given up. NULL is fine. */
@@ -104,7 +105,8 @@ struct bufferd *bufferd_ref(struct bufferd *b);
 struct bufferd *bufferd_unref(struct bufferd *b);
 /* False once the daemon is known to be gone; views stay valid, calls answer BUFFERD_E_GONE. */
 bool bufferd_is_alive(struct bufferd *b);
-/* False in a child of fork(): its views stay valid, but it needs a session of its own. */
+/* False in a child of fork(): its views stay valid, can be copied and released, but for calls and
+ * pins it needs a session of its own. (A child made by _Fork(), vfork() or clone() may only exec.) */
 bool bufferd_is_mine(struct bufferd *b);
 
 /* ---- buffers ---- */
@@ -125,6 +127,9 @@ int bufferd_pin(struct bufferd_view *vp, struct bufferd *b, uint32_t record, uin
  * branch that is `<its counter>/offsets` (bufferd_column.counter). BUFFERD_E_ABSENT does not say
  * that the daemon has no such buffer: bufferd_get() does. */
 int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *key);
+/* The same for who keeps the hash of the key: a miss does not even look at the text. */
+int bufferd_pin_hashed(struct bufferd_view *vp, struct bufferd *b, const char *key, uint64_t hash);
+uint64_t bufferd_key_hash(const char *key);
 /* Another pin on a view's buffer. */
 void bufferd_view_copy(struct bufferd_view *vp, const struct bufferd_view *v);
 /* Give the pin back. */
@@ -136,7 +141,9 @@ uint64_t bufferd_view_offset(const struct bufferd_view *v);
 
 #define BUFFERD_KEY_BYTES 2049
 
-enum bufferd_verb { BUFFERD_DATA, BUFFERD_OFFSETS };
+/* A jagged column has BUFFERD_OFFSETS, which are its counter's; a column of n_levels nested lists has
+ * as many of them, the outermost first, each counted in lists or items of the next. */
+enum bufferd_verb { BUFFERD_DATA, BUFFERD_OFFSETS, BUFFERD_OFFSETS1, BUFFERD_OFFSETS2 };
 
 /* Print a key, NUL-terminated, into `key` of BUFFERD_KEY_BYTES. `tree` is the canonical path with
  * the cycle, as bufferd_tree_path() says. Return: 0 or -ENAMETOOLONG. */
@@ -183,9 +190,12 @@ struct bufferd_column { /* strings belong to the tree */
     const char *name, *title, *class_name, *type_name;
     const char *reason;  /* why it is unsupported; NULL when it is supported */
     const char *counter; /* the counter branch of a jagged column; NULL for a flat one */
-    bool has_data;       /* false: a group branch, it only holds others */
+    bool has_data;       /* false: a group branch or a record, it only holds others */
+    bool is_member;      /* of a record: "branch.member" */
+    bool is_string;      /* the innermost lists are texts, of uint8 */
     int item_type;
-    unsigned n_per_entry;
+    unsigned n_per_entry; /* items of an entry, or of an element of the innermost list */
+    unsigned n_levels;    /* of lists of its own; 0: flat, or jagged by its counter */
     uint64_t n_entries, n_baskets, zip_bytes;
 };
 int bufferd_tree_column(const struct bufferd_tree *t, size_t i, struct bufferd_column *out);
@@ -237,8 +247,9 @@ int bufferd_clear(struct bufferd *b, struct bufferd_clear_result *results, const
 
 /* ---- prefetch ---- */
 
-/* Load keys in the background, in order, holding at most nthreads workers (0: all). At most 1024
- * keys a scope. */
+/* Load keys in the background, in order, holding at most nthreads workers (0: all). Any number of
+ * keys; of those that do not fit into one request (1024 keys, 64 KiB) each part is bounded for
+ * itself. */
 int bufferd_prefetch(struct bufferd *b, uint64_t *scopep, const char *const *keys, size_t n_keys,
                      unsigned nthreads, int timeout_ms, struct bufferd_error *error);
 

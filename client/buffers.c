@@ -95,10 +95,18 @@ static bool record_has_key(const struct bufferd *b, const struct shm_record *r, 
            memcmp(b->keys + off, key.ptr, key.len) == 0;
 }
 
-API int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *text) {
-    struct str key = str_cut(text, WIRE_MAX_KEY_BYTES + 1);
-    uint64_t hash = key_hash(key);
+static struct str key_str(const char *key) {
+    return str_cut(key, WIRE_MAX_KEY_BYTES + 1);
+}
+
+API uint64_t bufferd_key_hash(const char *key) {
+    return key_hash(key_str(key));
+}
+
+API int bufferd_pin_hashed(struct bufferd_view *vp, struct bufferd *b, const char *key,
+                           uint64_t hash) {
     uint32_t i;
+    __builtin_prefetch(index_word(b->index, hash, INDEX_LINE_WORDS)); /* a miss reads both lines */
     for (unsigned at = 0; index_next(b->index, hash, &at, &i);) {
         if (i >= b->n_records)
             continue;
@@ -106,13 +114,17 @@ API int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *
         struct bufferd_view view;
         if (!view_pin(&view, b, i, version))
             continue;
-        if (record_has_key(b, &b->records[i], key, hash)) {
+        if (record_has_key(b, &b->records[i], key_str(key), hash)) {
             *vp = view;
             return 0;
         }
         bufferd_release(&view);
     }
     return BUFFERD_E_ABSENT;
+}
+
+API int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *key) {
+    return bufferd_pin_hashed(vp, b, key, bufferd_key_hash(key));
 }
 
 API void bufferd_view_copy(struct bufferd_view *vp, const struct bufferd_view *v) {

@@ -125,6 +125,19 @@ static int take_response(struct line *l, struct call *c, const uint8_t *payload,
     return 0;
 }
 
+/* An error that answers no request: the daemon ends the session, and says why. */
+static int take_refusal(struct line *l, const uint8_t *payload, size_t n_bytes) {
+    CLEANUP(message_deinit) struct message m = {0};
+    char text[sizeof(l->why)];
+    int rc = message_decode(&m, payload, n_bytes, true, NULL);
+    if (rc || m.error.code == 0)
+        return rc ? rc : MESSAGE_E_MALFORMED;
+    l->refusal = outcome_of_wire(m.error.code);
+    wire_error_describe(text, sizeof(text), (unsigned)l->refusal, m.error.text);
+    line_kill(l, text);
+    return 0;
+}
+
 static int take_frame(struct line *l, const uint8_t *payload, size_t n_bytes) {
     enum message_kind kind;
     uint64_t id;
@@ -136,6 +149,8 @@ static int take_frame(struct line *l, const uint8_t *payload, size_t n_bytes) {
         return 0; /* progress: that it came is all it says to us */
     if (kind == MESSAGE_REQUEST)
         return MESSAGE_E_MALFORMED;
+    if (id == 0)
+        return take_refusal(l, payload, n_bytes);
     DL_FOREACH (l->calls, c)
         if (c->id == id && !c->is_done)
             return take_response(l, c, payload, n_bytes);
@@ -194,13 +209,14 @@ static void serve(struct line *l, int slice_ms) {
 
 /* ---- waiting ---- */
 
-/* Until *donep; mutex held. Return: 0, BUFFERD_E_GONE or BUFFERD_E_TIMEOUT. */
+/* Until *donep; mutex held. Return: 0, BUFFERD_E_TIMEOUT, BUFFERD_E_GONE, or the daemon's
+ * refusal. */
 static int wait_until(struct line *l, const bool *donep, int64_t deadline) {
     struct timespec t = deadline_timespec(deadline);
     while (!*donep) {
         int left_ms = deadline_left_ms(deadline);
         if (l->is_dead)
-            return BUFFERD_E_GONE;
+            return l->refusal ? l->refusal : BUFFERD_E_GONE;
         if (left_ms == 0)
             return BUFFERD_E_TIMEOUT;
         if (l->has_reader)
@@ -277,6 +293,8 @@ static int check_answer(const struct call *c, struct bufferd_error *error) {
 int call_run(struct call **cp, struct line *l, unsigned op, const void *body, int fd,
              int64_t deadline, struct bufferd_error *error) {
     CLEANUP(cleanup_call) struct call *c = NULL;
+    if (l->is_dead)
+        return fail_wait(l, BUFFERD_E_GONE, error);
     int rc = call_new(&c, l, op);
     if (rc)
         return fail(error, rc, "cannot call the daemon");

@@ -34,7 +34,7 @@ int call_take_fd(struct call *c);
 uint64_t call_ack(struct line *l);
 
 /* Wait until no put that was given up can still be reading the staging file.
- * Return: 0, BUFFERD_E_GONE or BUFFERD_E_TIMEOUT. */
+ * Return: 0, BUFFERD_E_TIMEOUT, BUFFERD_E_GONE, or the daemon's refusal. */
 int call_wait_staging(struct line *l, int64_t deadline, struct bufferd_error *error);
 
 #endif

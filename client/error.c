@@ -21,7 +21,9 @@
 _Static_assert((int)WIRE_N_ERRORS <= 100, "100 and up are this side's");
 _Static_assert((int)BUFFERD_FLOAT64 == (int)ITEM_F8, "same item types as the wire");
 _Static_assert((int)BUFFERD_FLOAT64 + 1 == (int)N_ITEM_TYPES, "all item types of the wire");
-_Static_assert((int)BUFFERD_OFFSETS == (int)VERB_OFFSETS, "same verbs as the wire");
+_Static_assert((int)BUFFERD_OFFSETS == (int)VERB_OFFSETS &&
+                   (int)BUFFERD_OFFSETS2 == (int)VERB_OFFSETS2,
+               "same verbs as the wire");
 _Static_assert(BUFFERD_KEY_BYTES == WIRE_MAX_KEY_BYTES + 1, "room for any key");
 
 int fail(struct bufferd_error *error, int code, const char *format, ...) {
@@ -89,7 +91,7 @@ API int bufferd_key_column(char *key, uint64_t source_id, const char *tree, uint
         .start = start,
         .stop = stop,
         .name = str_of(branch),
-        .verb = verb == BUFFERD_OFFSETS ? VERB_OFFSETS : VERB_DATA,
+        .verb = verb > BUFFERD_DATA && verb <= BUFFERD_OFFSETS2 ? (enum key_verb)verb : VERB_DATA,
     };
     int n = key_print(key, &k);
     return n < 0 ? n : 0;

@@ -37,6 +37,7 @@ struct line {
     _Atomic bool is_dead;   /* no more calls */
     _Atomic bool is_closed; /* the other end has closed it */
     char why[128];          /* it died */
+    int refusal; /* BUFFERD_E_*: the daemon said why it ends the session; 0: it did not */
 };
 
 /* Takes fd (non-blocking or not, a stream socket) on success. Return: 0 or negative errno. */

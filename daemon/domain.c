@@ -12,9 +12,11 @@
 #include <sys/mman.h>
 
 #include "metrics.h"
+#include "util/memory.h"
 
 #define MIN_INDEX_BYTES (64ull << 20)
-#define FORGET_BATCH 256 /* files a second */
+#define FORGET_BATCH 256        /* files a second */
+#define LOW_BYTES (96ull << 20) /* less headroom than this is pressure */
 
 int domain_new(struct domain **dp, uid_t uid, struct arena *arena, const struct policy_kind *policy,
                struct loader *loader, struct job_tables *tables, struct metrics *metrics) {
@@ -62,6 +64,11 @@ struct domain *domain_free(struct domain *d) {
     return NULL;
 }
 
+static void on_relieved(void *ctx, uint64_t n_bytes) {
+    struct domain *d = ctx;
+    d->is_trimming = false;
+}
+
 static int compare_ids(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x > y) - (x < y);
@@ -87,10 +94,24 @@ static void forget_files(struct domain *d) {
             sources_forget(d->sources, ids[i]);
 }
 
+/* Others need memory: free pages go back, then buffers that nobody uses, the least used first. */
+static void relieve(struct domain *d) {
+    struct arena_stats a;
+    uint64_t headroom;
+    if (d->is_trimming || memory_headroom(NULL, &headroom) || headroom >= LOW_BYTES)
+        return;
+    arena_get_stats(d->arena, &a);
+    uint64_t n_missing = LOW_BYTES - headroom;
+    if (a.stock_bytes < n_missing)
+        cache_shrink(d->cache, n_missing - a.stock_bytes);
+    d->is_trimming = arena_trim(d->arena, on_relieved, d) == 0;
+}
+
 void domain_tick(struct domain *d, uint64_t now_ms) {
     cache_set_time(d->cache, now_ms);
     pin_records_set_tick(&d->records, (uint32_t)(now_ms / 1000));
     cache_sweep(d->cache);
+    relieve(d);
     forget_files(d);
     materialize_tick(&d->materialize);
 }

@@ -18,6 +18,7 @@ struct domain {
     struct job_tables *tables; /* borrowed: what the workers see */
     struct materialize materialize;
     uint32_t n_stagings; /* places in tables->stagings */
+    bool is_trimming;    /* under memory pressure */
 };
 
 /* The tables are filled here, and are the loader's too. Return: 0 or negative errno. */

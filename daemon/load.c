@@ -1,8 +1,9 @@
 /* One load: the jobs that fill one entry of the cache.
  *
- *   data     plan the range's baskets; make ready the edge buffers of those that the range cuts;
- *            from these the exact size; reserve it; decode every whole basket straight into its
- *            place, copy the parts of the cut ones.
+ *   data     look what other ranges of the column give; plan the other baskets of the range; make
+ *            ready the edge buffers of those that it cuts; from these the exact size; reserve it;
+ *            decode every whole basket straight into its place, copy the parts of the cut ones.
+ *   list offsets  the same; where lists end is counted in the payloads instead of copied.
  *   offsets  the counter's values first (an ordinary column, so others share them), then one job
  *            sums them up.
  *   edge     one basket as decompressed, for whoever needs a part of it.
@@ -29,22 +30,33 @@ static void unhold(struct cache_entry **ep) {
 }
 
 void load_drop_inputs(struct load *l) {
-    for (unsigned i = 0; i < l->n_edges; i++)
+    for (uint64_t i = 0; i < l->n_edges; i++)
         unhold(&l->edges[i].entry);
+    free(l->edges);
+    l->edges = NULL;
     l->n_edges = 0;
     unhold(&l->counts_entry);
+    load_drop_donors(l);
 }
 
 /* What a stuck thread may still touch stays in use for good. */
 static void load_free(struct load *l) {
     l->m->n_loads--;
     if (l->is_stuck) {
+        free(l->edges);
         free(l);
         return;
     }
     load_drop_inputs(l);
     sources_unuse(l->tree);
     free(l);
+}
+
+/* Two loads that both held what they have could wait for each other for ever. */
+void load_wait_for_memory(struct load *l) {
+    load_drop_inputs(l);
+    l->is_starved = false;
+    load_set_hungry(l, true);
 }
 
 void load_set_hungry(struct load *l, bool is_hungry) {
@@ -85,7 +97,7 @@ void load_fail(struct load *l, int status, const char *text) {
         load_set_plan(l, PLAN_IDLE);
         l->n_due--;
     }
-    for (unsigned i = 0; i < l->n_edges; i++) {
+    for (uint64_t i = 0; i < l->n_edges; i++) {
         struct load_edge *edge = &l->edges[i];
         struct cache_entry *e = edge->waiter.entry;
         if (e) {
@@ -99,6 +111,7 @@ void load_fail(struct load *l, int status, const char *text) {
             l->n_due--;
         }
     }
+    load_cancel_donors(l);
     if (l->counts.m) {
         want_cancel(&l->counts);
         l->counts.m = NULL;
@@ -108,7 +121,7 @@ void load_fail(struct load *l, int status, const char *text) {
 
 void load_publish(struct load *l) {
     struct cache_entry *e = l->entry;
-    if (l->kind == LOAD_DATA || l->kind == LOAD_OFFSETS) {
+    if (l->kind != LOAD_EDGE && l->kind != LOAD_INDEX) {
         l->m->metrics->buffers_made++;
         l->m->metrics->bytes_made += e->n_bytes;
     }
@@ -124,6 +137,7 @@ static struct load *load_new(struct materialize *m, struct cache_entry *e,
     if (!l)
         return NULL;
     l->m = m;
+    l->number = m->n_begun++;
     l->entry = e;
     l->tree = tree;
     l->queue = queue;
@@ -146,7 +160,6 @@ int load_begin_edge(struct cache_entry **ep, struct load *parent, uint64_t baske
     l->column = parent->column;
     l->first = basket;
     l->last = basket + 1;
-    l->waits_for_memory = parent->waits_for_memory;
     return 0;
 }
 
@@ -180,6 +193,20 @@ static void load_want_counter(struct load *l) {
     want_start(&l->counts, l->m, (struct str){text, (uint32_t)n});
 }
 
+/* All ranges of a column's values: they can give to each other. Without memory for it, to none. */
+static void load_join_family(struct load *l) {
+    bool is_alike = l->column->kind == COLUMN_FLAT || l->column->kind == COLUMN_JAGGED;
+    if (l->kind != LOAD_DATA || !is_alike || l->column->flags & COLUMN_MEMBER)
+        return;
+    struct key_scratch scratch;
+    struct key k;
+    char text[WIRE_MAX_KEY_BYTES + 1];
+    key_parse(&k, &scratch, (struct str){l->entry->key, l->entry->key_bytes});
+    k.start = k.stop = 0;
+    int n = key_print(text, &k);
+    cache_join_family(l->entry, (struct str){text, (uint32_t)n}, l->start, l->stop);
+}
+
 int load_begin(struct cache_entry **ep, struct materialize *m, const struct column_place *place,
                struct loader_queue *queue, bool waits_for_memory, char *text) {
     struct cache_entry *e;
@@ -194,12 +221,17 @@ int load_begin(struct cache_entry **ep, struct materialize *m, const struct colu
         snprintf(text, 256, "no memory");
         return -WIRE_E_FULL;
     }
-    l->kind = place->verb == VERB_OFFSETS ? LOAD_OFFSETS : LOAD_DATA;
+    l->kind = LOAD_DATA;
+    if (place->verb != VERB_DATA) {
+        l->kind = place->column->kind == COLUMN_LISTS ? LOAD_LIST_OFFSETS : LOAD_OFFSETS;
+        l->level = (uint8_t)(place->verb - VERB_OFFSETS);
+    }
     l->column = place->column;
     l->start = place->start;
     l->stop = place->stop;
     l->waits_for_memory = waits_for_memory;
     tree_index_span(l->tree->index, l->column, l->start, l->stop, &l->first, &l->last);
+    load_join_family(l);
     *ep = e;
     return 0;
 }
@@ -225,6 +257,9 @@ int load_begin_index(struct cache_entry **ep, struct materialize *m, struct sour
 void load_run(struct load *l) {
     switch (l->kind) {
     case LOAD_DATA:
+        load_donors(l);
+        return;
+    case LOAD_LIST_OFFSETS:
         load_plan(l);
         return;
     case LOAD_OFFSETS:
@@ -248,11 +283,12 @@ void load_promote(struct load *l, bool waits_for_memory) {
     loader_group_move(&l->group, l->queue);
     if (l->plan == PLAN_BLOCKED)
         load_boost_plan(l);
-    for (unsigned i = 0; i < l->n_edges; i++) {
-        promote_entry(l->edges[i].waiter.entry, waits_for_memory);
+    for (uint64_t i = 0; i < l->n_edges; i++) {
+        promote_entry(l->edges[i].waiter.entry, false);
         if (l->edges[i].has_counts)
             promote_entry(l->edges[i].counts.cache_waiter.entry, waits_for_memory);
     }
+    load_promote_donors(l, waits_for_memory);
     if (l->counts.m)
         promote_entry(l->counts.cache_waiter.entry, waits_for_memory);
 }

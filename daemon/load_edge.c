@@ -1,4 +1,4 @@
-/* Step 2 of a load: baskets that its range cuts.
+/* Step 2 of a load: baskets that its range cuts; of lists and of members of records, all of them.
  *
  * Such a basket is decompressed whole into an edge buffer, an entry of the cache like any other,
  * which serves every load that wants a part of it: no basket is decompressed twice while memory
@@ -12,7 +12,10 @@
 #include <string.h>
 
 static void edges_done(struct load *l) {
-    if (!l->status && l->n_due == 0)
+    bool is_done = !l->status && l->n_due == 0;
+    if (is_done && l->is_starved)
+        load_wait_for_memory(l);
+    else if (is_done)
         load_reserve(l);
     else
         load_settle(l);
@@ -22,8 +25,8 @@ static void on_cut(void *ctx, const struct job *job, struct job_result *result) 
     struct load_edge *edge = ctx;
     if (!load_job_done(edge->load, result))
         return;
-    edge->cut[0] = result->cut[0];
-    edge->cut[1] = result->cut[1];
+    memcpy(edge->cut, result->cut, sizeof(edge->cut));
+    memcpy(edge->n_lists, result->n_lists, sizeof(edge->n_lists));
     edges_done(edge->load);
 }
 
@@ -51,21 +54,9 @@ static void on_counts(struct want *w, struct cache_entry *e, int status, const c
 
 static void edge_want_counts(struct load_edge *edge) {
     struct load *l = edge->load;
-    const struct tree_index *x = load_index(l);
     const struct tree_basket *b = load_basket(l, edge->basket);
-    const char *counter = tree_index_string(x, tree_index_columns(x)[l->column->counter - 1].name);
-    const char *tree = tree_index_string(x, x->path);
-    const struct key k = {
-        .kind = KEY_COLUMN,
-        .source_id = l->tree->file->source_id,
-        .tree = {tree, (uint32_t)strlen(tree)},
-        .name = {counter, (uint32_t)strlen(counter)},
-        .start = b->first_entry,
-        .stop = b->first_entry + b->n_entries,
-        .verb = VERB_OFFSETS,
-    };
     char key[WIRE_MAX_KEY_BYTES + 1];
-    int n = key_print(key, &k);
+    int n = load_counter_key(l, b->first_entry, b->first_entry + b->n_entries, key);
     if (n < 0) {
         load_fail(l, WIRE_E_LIMIT, "the counter's key is too long");
         return;
@@ -93,7 +84,11 @@ static void edge_cut(struct load_edge *edge) {
         edge->cut[1] = stop * item;
         return;
     }
-    if (!(b->flags & BASKET_HAS_OFFSETS)) {
+    if (l->column->kind == COLUMN_JAGGED && !load_cuts(l, b)) {
+        edge->cut[1] = b->border_bytes;
+        return;
+    }
+    if (l->column->kind == COLUMN_JAGGED && !(b->flags & BASKET_HAS_OFFSETS)) {
         edge_want_counts(edge);
         return;
     }
@@ -108,7 +103,9 @@ static void edge_cut(struct load_edge *edge) {
 static void on_edge(struct cache_waiter *w, struct cache_entry *e, int status, const char *text) {
     struct load_edge *edge = CONTAINER_OF(w, struct load_edge, waiter);
     struct load *l = edge->load;
-    if (status) {
+    if (status == WIRE_E_FULL && l->waits_for_memory) {
+        l->is_starved = true; /* an edge never waits itself: this load would hold the others */
+    } else if (status) {
         load_fail(l, status, text);
     } else {
         edge->entry = e;
@@ -119,9 +116,13 @@ static void on_edge(struct cache_waiter *w, struct cache_entry *e, int status, c
     edges_done(l);
 }
 
+/* Members of a record share its baskets, under its name. */
 static int edge_key(const struct load *l, uint64_t basket, char *key) {
     const struct tree_index *x = load_index(l);
-    const char *tree = tree_index_string(x, x->path), *name = tree_index_string(x, l->column->name);
+    const struct tree_column *c = l->column;
+    if (c->flags & COLUMN_MEMBER)
+        c = &tree_index_columns(x)[c->parent - 1];
+    const char *tree = tree_index_string(x, x->path), *name = tree_index_string(x, c->name);
     const struct key k = {
         .kind = KEY_EDGE,
         .source_id = l->tree->file->source_id,
@@ -151,6 +152,7 @@ static void edge_start(struct load_edge *edge) {
         return;
     }
     bool is_new = !e;
+    load_basket(l, edge->basket)->flags |= BASKET_HAS_EDGE;
     if (is_new && load_begin_edge(&e, l, edge->basket, key)) {
         load_fail(l, WIRE_E_FULL, "no memory");
         return;
@@ -163,23 +165,48 @@ static void edge_start(struct load_edge *edge) {
     else {
         l->m->metrics->edges_reused++;
         if (load_of(e) && l->queue == loader_demand(l->m->loader))
-            load_promote(load_of(e), l->waits_for_memory);
+            load_promote(load_of(e), false);
     }
 }
 
-static void edge_add(struct load *l, uint64_t basket) {
-    if (!load_cuts(l, load_basket(l, basket)))
+void load_find_edges(struct load *l) {
+    char text[WIRE_MAX_KEY_BYTES + 1];
+    for (uint64_t i = l->first; i < l->last; i++) {
+        struct tree_basket *b = load_basket(l, i);
+        if (!(b->flags & BASKET_HAS_EDGE))
+            continue;
+        int n = edge_key(l, i, text);
+        if (n < 0 || !cache_find(l->m->cache, (struct str){text, (uint32_t)n}))
+            b->flags &= (uint16_t)~BASKET_HAS_EDGE; /* it was evicted */
+    }
+}
+
+/* All of them have to fit at once. */
+static void edges_list(struct load *l) {
+    uint64_t n = 0, n_bytes = 0, n_most = arena_bytes(cache_arena(l->m->cache));
+    for (uint64_t i = l->first; i < l->last; i++) {
+        const struct tree_basket *b = load_basket(l, i);
+        bool has_edge = load_has_edge(l, i);
+        n += has_edge;
+        n_bytes += has_edge && !b->is_embedded ? b->raw_bytes : 0;
+    }
+    if (n_bytes > n_most)
+        load_fail(l, WIRE_E_TOO_LARGE,
+                  "its baskets are larger than the arena: ask for fewer entries");
+    if (n == 0 || l->status)
         return;
-    l->edges[l->n_edges++] = (struct load_edge){.load = l, .basket = basket};
+    l->edges = calloc(n, sizeof(*l->edges));
+    if (!l->edges)
+        load_fail(l, WIRE_E_FULL, "no memory");
+    for (uint64_t i = l->first; i < l->last && l->edges; i++)
+        if (load_has_edge(l, i))
+            l->edges[l->n_edges++] = (struct load_edge){.load = l, .basket = i};
 }
 
 void load_edges(struct load *l) {
-    if (l->first < l->last)
-        edge_add(l, l->first);
-    if (l->first + 1 < l->last)
-        edge_add(l, l->last - 1);
+    edges_list(l);
     l->n_due++; /* edges that are ready at once must not end the load under this loop */
-    for (unsigned i = 0; i < l->n_edges && !l->status; i++) {
+    for (uint64_t i = 0; i < l->n_edges && !l->status; i++) {
         if (edge_is_embedded(&l->edges[i]))
             edge_cut(&l->edges[i]);
         else

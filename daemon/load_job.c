@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 const struct tree_index *load_index(const struct load *l) {
     return l->tree->index;
@@ -38,9 +39,12 @@ bool load_job_done(struct load *l, struct job_result *result) {
     return false;
 }
 
-/* Bytes of one entry of a flat column, of one (fixed-size) item of a jagged one. */
-uint64_t load_entry_bytes(const struct load *l) {
+uint64_t load_out_bytes(const struct load *l) {
     return (uint64_t)item_bytes(l->column->item_type) * l->column->n_per_entry;
+}
+
+uint64_t load_entry_bytes(const struct load *l) {
+    return l->column->layout.unit_bytes ? l->column->layout.unit_bytes : load_out_bytes(l);
 }
 
 /* The part of a basket that the range wants, in entries of the basket. */
@@ -56,12 +60,41 @@ bool load_cuts(const struct load *l, const struct tree_basket *b) {
     return start > 0 || stop < b->n_entries;
 }
 
+/* Lists tell their sizes, and are wanted as values and as offsets; the baskets of a record are
+ * wanted by each of its members. Both are decompressed once for all, as is what some range cuts. */
+bool load_has_edge(const struct load *l, uint64_t i) {
+    const struct tree_basket *b = load_basket(l, i);
+    if (load_donor_of(l, i))
+        return false;
+    /* One that another load began to cut after this one has planned is not planned. */
+    bool is_cut_elsewhere = b->flags & BASKET_HAS_EDGE && b->flags & BASKET_PLANNED;
+    return l->column->kind == COLUMN_LISTS || l->column->flags & COLUMN_MEMBER ||
+           is_cut_elsewhere || load_cuts(l, b);
+}
+
+int load_counter_key(const struct load *l, uint64_t start, uint64_t stop, char *key) {
+    const struct tree_index *x = load_index(l);
+    const char *counter = tree_index_string(x, tree_index_columns(x)[l->column->counter - 1].name);
+    const char *tree = tree_index_string(x, x->path);
+    const struct key k = {
+        .kind = KEY_COLUMN,
+        .source_id = l->tree->file->source_id,
+        .tree = {tree, (uint32_t)strlen(tree)},
+        .name = {counter, (uint32_t)strlen(counter)},
+        .start = start,
+        .stop = stop,
+        .verb = VERB_OFFSETS,
+    };
+    return key_print(key, &k);
+}
+
 struct job load_job(const struct load *l, enum job_kind kind, uint64_t i) {
     const struct tree_basket *b = load_basket(l, i);
     struct job job = {
         .kind = kind,
         .item_type = l->column->item_type,
-        .is_jagged = l->column->kind == COLUMN_JAGGED,
+        .column_kind = l->column->kind,
+        .layout = l->column->layout,
         .n_per_entry = l->column->n_per_entry,
         .source = l->tree->file->number,
         .tree = l->tree->number,
@@ -75,7 +108,7 @@ struct job load_job(const struct load *l, enum job_kind kind, uint64_t i) {
         .key_bytes = b->key_bytes,
         .basket_flags = b->flags,
     };
-    if (l->kind == LOAD_DATA)
+    if (l->kind == LOAD_DATA || l->kind == LOAD_LIST_OFFSETS)
         load_slice(l, b, &job.slice_start, &job.slice_stop);
     return job;
 }

@@ -11,12 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One plan of a column at a time: its job reads the index's baskets of that column, so nobody may
- * write them. */
+/* One plan of a column (or of a record's members) at a time: its job reads the index's baskets of
+ * that column, so nobody may write them. */
 static struct load *plan_of_other(const struct load *l) {
     struct load *other;
     DL_FOREACH2 (l->m->planning, other, plan_next)
-        if (other->plan == PLAN_RUNNING && other->tree == l->tree && other->column == l->column)
+        if (other->plan == PLAN_RUNNING && other->tree == l->tree &&
+            other->column->first_basket == l->column->first_basket)
             return other;
     return NULL;
 }
@@ -40,7 +41,8 @@ static struct load *plan_next_blocked(struct materialize *m, const struct source
                                       const struct tree_column *column) {
     struct load *l;
     DL_FOREACH2 (m->planning, l, plan_next)
-        if (l->plan == PLAN_BLOCKED && l->tree == tree && l->column == column)
+        if (l->plan == PLAN_BLOCKED && l->tree == tree &&
+            l->column->first_basket == column->first_basket)
             return l;
     return NULL;
 }
@@ -73,6 +75,15 @@ static void plan_end(struct load *l) {
     sources_unuse(tree);
 }
 
+static void plan_keep(struct load *l, const struct job *job, const struct tree_basket *planned) {
+    struct tree_basket *b = load_basket(l, job->first_basket);
+    for (uint64_t i = 0; i < job->n_baskets; i++) {
+        uint16_t ours = b[i].flags & BASKET_HAS_EDGE;
+        b[i] = planned[i];
+        b[i].flags |= ours;
+    }
+}
+
 static void on_planned(void *ctx, const struct job *job, struct job_result *result) {
     struct load *l = ctx;
     l->n_due--;
@@ -84,7 +95,7 @@ static void on_planned(void *ctx, const struct job *job, struct job_result *resu
     else if (result->n_blob_bytes != job->n_baskets * sizeof(struct tree_basket))
         load_fail(l, WIRE_E_INTERNAL, "a plan of the wrong size");
     else
-        memcpy(load_basket(l, job->first_basket), result->blob, result->n_blob_bytes);
+        plan_keep(l, job, result->blob);
     free(result->blob);
     if (l->n_due == 0)
         plan_end(l);
@@ -93,7 +104,8 @@ static void on_planned(void *ctx, const struct job *job, struct job_result *resu
 /* Whole baskets of a flat column have the size that their entries say. */
 static bool needs_plan(const struct load *l, uint64_t i) {
     const struct tree_basket *b = load_basket(l, i);
-    return !(b->flags & BASKET_PLANNED) && (l->column->kind == COLUMN_JAGGED || load_cuts(l, b));
+    return !(b->flags & BASKET_PLANNED) && !load_donor_of(l, i) &&
+           (l->column->kind == COLUMN_JAGGED || b->flags & BASKET_HAS_EDGE || load_has_edge(l, i));
 }
 
 void load_plan(struct load *l) {

@@ -40,6 +40,16 @@ static int check_range(const struct column_place *p, const char *name, uint64_t 
     return -WIRE_E_RANGE;
 }
 
+/* Lists have offsets of each level, counters those that they sum up to. */
+static bool has_verb(const struct tree_column *c, enum key_verb verb) {
+    if (verb == VERB_DATA)
+        return true;
+    if (c->kind == COLUMN_LISTS)
+        return verb - VERB_OFFSETS < c->layout.n_levels;
+    bool is_integer = c->item_type >= ITEM_I1 && c->item_type <= ITEM_U8;
+    return verb == VERB_OFFSETS && c->kind == COLUMN_FLAT && c->n_per_entry == 1 && is_integer;
+}
+
 /* The column of the key; for offsets, the counter's. */
 static int find_column(struct column_place *p, const struct key *k, char *text) {
     const struct tree_index *x = p->tree->index;
@@ -60,9 +70,9 @@ static int find_column(struct column_place *p, const struct key *k, char *text) 
         snprintf(text, 256, "branch %.100s: %.140s", name, tree_index_string(x, c->reason));
         return -WIRE_E_UNSUPPORTED;
     }
-    bool is_integer = c->item_type >= ITEM_I1 && c->item_type <= ITEM_U8;
-    if (k->verb == VERB_OFFSETS && (c->kind != COLUMN_FLAT || c->n_per_entry != 1 || !is_integer)) {
-        snprintf(text, 256, "branch %.100s is no counter: it has no offsets", name);
+    if (!has_verb(c, k->verb)) {
+        snprintf(text, 256, "branch %.100s is no counter and no list that deep: it has no %s", name,
+                 key_verb_name(k->verb));
         return -WIRE_E_UNSUPPORTED;
     }
     p->column = c;

@@ -21,6 +21,7 @@ struct materialize {
     unsigned n_hungry;
     struct load *planning; /* loads whose plan runs, or waits for another's of the column */
     unsigned n_loads;      /* alive */
+    uint64_t n_begun;      /* ever: their numbers */
 };
 
 struct want {

@@ -269,8 +269,11 @@ int request_context_init(struct request_context *c) {
     return 0;
 }
 
-void request_context_deinit(struct request_context *c) {
+uint64_t request_context_deinit(struct request_context *c) {
+    struct cache_stats stats;
+    cache_get_stats(c->domain->cache, &stats);
     c->domain = domain_free(c->domain);
+    return stats.bytes_stranded;
 }
 
 void request_context_tick(struct request_context *c) {

@@ -36,8 +36,9 @@ struct request_context {
 
 /* Return: 0 or negative errno. */
 int request_context_init(struct request_context *c);
-/* All clients are gone, and so is the loader. */
-void request_context_deinit(struct request_context *c);
+/* All clients are gone, and so is the loader. Return: bytes of the arena that stay taken, because a
+ * thread that was given up may write to them. */
+uint64_t request_context_deinit(struct request_context *c);
 /* At the beginning of whatever the loop does: all that has a time gets this one. */
 void request_context_set_time(struct request_context *c);
 /* Once a second, before the clients' ticks. Sets the time too. */

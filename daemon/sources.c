@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "metrics.h"
@@ -30,8 +31,16 @@ struct sources {
     struct sources_file *files; /* least recently opened first */
     uint32_t *free_numbers;     /* owned stack of places in the tables */
     uint32_t n_free_numbers;
-    uint64_t next_id, n_files, n_open, index_bytes, max_index_bytes;
+    uint64_t next_id, n_files, n_open, max_open, index_bytes, max_index_bytes;
 };
+
+/* A quarter of what the process may have open: the rest is for sessions. */
+static uint64_t count_allowed_files(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 4 > SOURCES_MAX_OPEN)
+        return SOURCES_MAX_OPEN;
+    return MAX(limit.rlim_cur / 4, 1);
+}
 
 int sources_new(struct sources **sp, struct loader *loader, struct job_tables *tables,
                 struct metrics *metrics, uint64_t max_index_bytes) {
@@ -55,6 +64,7 @@ int sources_new(struct sources **sp, struct loader *loader, struct job_tables *t
     s->metrics = metrics;
     s->max_index_bytes = max_index_bytes;
     s->next_id = 1;
+    s->max_open = count_allowed_files();
     *sp = s;
     return 0;
 }
@@ -86,6 +96,8 @@ int sources_job_error(int status) {
 
 void sources_count_job(struct sources *s, const struct job_result *result) {
     s->metrics->baskets_decoded += result->n_baskets_decoded;
+    s->metrics->reads += result->n_reads;
+    s->metrics->reads_merged += result->n_reads_merged;
     s->metrics->bytes_read += result->n_read_bytes;
     s->metrics->bytes_unpacked += result->n_unpacked_bytes;
     s->metrics->decode_ns += result->run_ns;
@@ -143,21 +155,36 @@ static struct sources_tree *tree_add(struct sources_file *f, struct str path) {
     return TAKE_PTR(t);
 }
 
+/* A tree whose index nobody follows now, and that nobody waits for. */
+static bool tree_is_idle(const struct sources_tree *t, const struct sources_tree *keep) {
+    return t->index && t->same == t && t != keep && !t->n_uses && !t->waiters;
+}
+
+/* The tree goes, and the other paths that led to it. */
+static void tree_forget(struct sources_tree *tree) {
+    struct sources_tree *t, *next;
+    DL_FOREACH_SAFE (tree->file->trees, t, next)
+        if (t != tree && t->same == tree)
+            tree_free(t);
+    tree_free(tree);
+}
+
+static struct sources_tree *tree_find_idle(struct sources_file *f,
+                                           const struct sources_tree *keep) {
+    struct sources_tree *t;
+    DL_FOREACH (f->trees, t)
+        if (tree_is_idle(t, keep))
+            return t;
+    return NULL;
+}
+
 /* Make room for indexes: what no load follows goes, oldest file first. */
 static void trim_indexes(struct sources *s, const struct sources_tree *keep) {
     struct sources_file *f;
-    struct sources_tree *t, *next;
-    DL_FOREACH (s->files, f) {
-        if (s->index_bytes <= s->max_index_bytes)
-            return;
-        bool is_used = false;
-        DL_FOREACH (f->trees, t)
-            is_used |= t == keep || t->n_uses || !t->index || t->waiters;
-        if (is_used || f->n_uses)
-            continue;
-        DL_FOREACH_SAFE (f->trees, t, next)
-            tree_free(t);
-    }
+    struct sources_tree *t;
+    DL_FOREACH (s->files, f)
+        while (s->index_bytes > s->max_index_bytes && (t = tree_find_idle(f, keep)))
+            tree_forget(t);
 }
 
 /* Give the tree its index and a place where workers find it. Return: 0 or a wire error. */
@@ -230,7 +257,7 @@ static void on_described(void *ctx, const struct job *job, struct job_result *re
     if (status)
         tree_free(t);
     else
-        trim_indexes(s, t);
+        trim_indexes(s, t->same);
     answer(&waiters, status, result->error);
 }
 
@@ -382,7 +409,7 @@ static void on_opened(void *ctx, const struct job *job, struct job_result *resul
     sources_count_job(s, result);
     int status = sources_job_error(result->status);
     if (result->status == 0) {
-        if (s->n_open >= SOURCES_MAX_OPEN)
+        if (s->n_open >= s->max_open)
             close_one(s);
         f->source = result->source;
         s->tables->sources[f->number] = f->source;

@@ -26,7 +26,12 @@ static const char *const kind_names[] = {
 static const unsigned kind_parts[] = {
     [KEY_COLUMN] = 6, [KEY_EDGE] = 5, [KEY_INDEX] = 3, [KEY_DERIVED] = 3, [KEY_NAMED] = 2,
 };
-static const char *const verb_names[] = {[VERB_DATA] = "data", [VERB_OFFSETS] = "offsets"};
+static const char *const verb_names[] = {
+    [VERB_DATA] = "data",
+    [VERB_OFFSETS] = "offsets",
+    [VERB_OFFSETS1] = "offsets1",
+    [VERB_OFFSETS2] = "offsets2",
+};
 
 /* ---- printing ---- */
 
@@ -189,7 +194,8 @@ static bool parse_quoted(struct str *out, char **scratch, struct str s) {
             if (s.len - i < 3)
                 return false;
             int high = hex_value(s.ptr[i + 1], true), low = hex_value(s.ptr[i + 2], true);
-            if (high < 0 || low < 0 || char_is_plain((unsigned char)(high << 4 | low)))
+            if (high < 0 || low < 0 || (high | low) == 0 ||
+                char_is_plain((unsigned char)(high << 4 | low)))
                 return false;
             c = (unsigned char)(high << 4 | low);
             i += 2;

@@ -1,7 +1,7 @@
 /* Buffer keys: parse, print, hash. A key is text, and its text is canonical, so equal keys are
  * equal bytes.
  *
- *   column/<source>/<tree>/<start>-<stop>/<branch>/<verb>   verb: data | offsets
+ *   column/<source>/<tree>/<start>-<stop>/<branch>/<verb>   verb: data | offsets | offsets1 | offsets2
  *   edge/<source>/<tree>/<branch>/<basket>                  a basket as decompressed; the daemon's
  *   index/<source>/<tree>                                   a tree's index; the daemon's
  *   derived/<source>/<name>                                 made by a client from a source
@@ -9,10 +9,12 @@
  *
  * <source> is the source_id, 16 lower-case hex digits; numbers are decimal without leading zeros.
  * <tree> ("dir/Events;1", always with the cycle), <branch> and <name> are percent-quoted: every byte
- * outside [A-Za-z0-9_.~;,!#@-] as %XX in upper case, and none of those. <start>-<stop> is a
+ * outside [A-Za-z0-9_.~;,!#@-] as %XX in upper case, and none of those; none of them is NUL. <start>-<stop> is a
  * half-open entry range. The verb `data` is a column's values (a jagged one's content), `offsets`
  * the int64 offsets of a jagged branch or those that a counter branch's values sum up to; they
- * start at 0.
+ * start at 0. Of a branch of nested lists `offsets` are those of its entries, counted in inner
+ * lists, `offsets1` those of the inner lists, `offsets2` those of the lists in these; the last of
+ * them count items. Strings are lists of bytes.
  */
 #ifndef BUFFERD_KEY_H
 #define BUFFERD_KEY_H
@@ -21,7 +23,7 @@
 #include "wire.h"
 
 enum key_kind { KEY_COLUMN, KEY_EDGE, KEY_INDEX, KEY_DERIVED, KEY_NAMED };
-enum key_verb { VERB_DATA, VERB_OFFSETS };
+enum key_verb { VERB_DATA, VERB_OFFSETS, VERB_OFFSETS1, VERB_OFFSETS2 };
 
 enum { KEY_E_MALFORMED = 1 };
 

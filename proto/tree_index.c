@@ -76,14 +76,48 @@ static bool counter_is_good(const struct tree_index *x, const struct tree_column
         return false;
     const struct tree_column *counter = tree_index_columns(x) + c->counter - 1;
     return counter->kind == COLUMN_FLAT && counter->n_per_entry == 1 &&
-           counter->item_type >= ITEM_I1 && counter->item_type <= ITEM_U8;
+           counter->layout.coding == CODING_PLAIN && counter->item_type >= ITEM_I1 &&
+           counter->item_type <= ITEM_U8;
+}
+
+static unsigned stored_item_bytes(const struct tree_column *c) {
+    static const uint8_t sizes[] = {[CODING_FLOAT] = 4, [CODING_RANGE] = 4, [CODING_TRUNCATED] = 3};
+    return c->layout.coding == CODING_PLAIN ? item_bytes(c->item_type) : sizes[c->layout.coding];
+}
+
+static bool levels_are_good(const struct column_layout *l) {
+    for (unsigned i = 0; i < l->n_levels; i++) {
+        bool is_inner = i + 1u == l->n_levels;
+        if (l->levels[i] < LEVEL_COUNT || l->levels[i] > LEVEL_STRING ||
+            (l->levels[i] == LEVEL_REST && i > 0) || (l->levels[i] == LEVEL_STRING && !is_inner))
+            return false;
+    }
+    return l->header_bytes == 0 || l->header_bytes == 1 || l->header_bytes == 6;
+}
+
+bool tree_column_check_layout(const struct tree_column *c) {
+    const struct column_layout *l = &c->layout;
+    bool is_float = c->item_type == ITEM_F4 || c->item_type == ITEM_F8;
+    if (l->coding > CODING_TRUNCATED || l->n_levels > COLUMN_MAX_LEVELS || l->n_bits > 32 ||
+        (l->coding != CODING_PLAIN && (!is_float || l->unit_bytes == 0)) ||
+        (l->coding == CODING_TRUNCATED && l->n_bits > 23))
+        return false;
+    if (c->kind != COLUMN_LISTS && (l->n_levels > 0 || l->header_bytes > 0))
+        return false;
+    if (l->unit_bytes == 0)
+        return l->member_off == 0 && l->flags == 0 && levels_are_good(l);
+    return (!(l->flags & LAYOUT_FRAMED) || l->unit_bytes > 10) &&
+           range_is_inside(l->member_off, (uint64_t)c->n_per_entry * stored_item_bytes(c),
+                           l->unit_bytes) &&
+           levels_are_good(l);
 }
 
 static bool column_is_good(const struct tree_index *x, const struct tree_column *c) {
     return c->name < x->strings_bytes && c->title < x->strings_bytes &&
            c->class_name < x->strings_bytes && c->type_name < x->strings_bytes &&
            c->reason < x->strings_bytes && c->parent <= x->n_columns && c->n_per_entry >= 1 &&
-           c->kind <= COLUMN_JAGGED && c->item_type < N_ITEM_TYPES && counter_is_good(x, c) &&
+           c->kind <= COLUMN_LISTS && c->item_type < N_ITEM_TYPES && counter_is_good(x, c) &&
+           (!(c->flags & COLUMN_MEMBER) || c->parent > 0) && tree_column_check_layout(c) &&
            baskets_are_good(x, c);
 }
 

@@ -12,7 +12,7 @@
 #include "base.h"
 
 #define TREE_INDEX_MAGIC 0x31786469u /* "idx1" */
-#define TREE_INDEX_VERSION 1
+#define TREE_INDEX_VERSION 2
 
 enum tree_kind { TREE_TTREE = 1, TREE_RNTUPLE = 2 };
 
@@ -21,12 +21,53 @@ enum column_kind {
     COLUMN_NONE = 0,   /* not read natively; `reason` says why */
     COLUMN_FLAT = 1,   /* n_per_entry items in each entry */
     COLUMN_JAGGED = 2, /* as many items as the counter column says, times n_per_entry */
+    COLUMN_LISTS = 3,  /* lists, or lists of lists, whose lengths stand among the values */
 };
 
 #define COLUMN_COUNTS                                                                              \
     2                     /* a split collection's own branch: how many elements each entry has; its
                              offsets are for clients, the counts themselves are what nobody means */
 #define COLUMN_HAS_DATA 1 /* false for group branches: they hold other branches only */
+#define COLUMN_STRINGS 4  /* the innermost lists are texts: item_type is ITEM_U1 */
+#define COLUMN_MEMBER                                                                              \
+    8 /* a leaf of a leaf list, or a member of the records of a list: the values
+                             lie in the baskets of the column `parent` */
+
+/* ---- how the values lie in a basket ---- */
+
+#define COLUMN_MAX_LEVELS 3
+
+/* The length of a list. */
+enum column_level {
+    LEVEL_COUNT = 1, /* i4 number of elements, then these */
+    LEVEL_REST,      /* what is left of the entry; outermost only */
+    LEVEL_STRING,    /* u1 number of bytes, or 255 and i4; innermost only */
+};
+
+enum column_coding {
+    CODING_PLAIN = 0, /* big-endian items */
+    CODING_FLOAT,     /* a float for each double */
+    CODING_RANGE,     /* u4 q: the value is low + q * step */
+    CODING_TRUNCATED, /* u1 exponent, u2 mantissa of n_bits and the sign */
+};
+
+#define LAYOUT_FRAMED 1    /* each unit is an object: byte count, version 0, checksum */
+#define LAYOUT_LONG_TAIL 2 /* an entry may be two bytes longer than its unit (TObject's bits) */
+
+/* All zero: nothing but the column's items. */
+struct column_layout {
+    uint32_t unit_bytes; /* stored bytes of a unit, which is an entry of a flat column and an
+                            element of a list; 0: n_per_entry plain items */
+    uint32_t member_off; /* of this column's n_per_entry items in the unit */
+    uint8_t coding;      /* enum column_coding */
+    uint8_t n_bits;
+    uint8_t n_levels;                  /* of COLUMN_LISTS: offsets, offsets1, offsets2 */
+    uint8_t levels[COLUMN_MAX_LEVELS]; /* enum column_level, the outermost first */
+    uint8_t header_bytes;              /* before an entry's lists: 0; 1: a marker; 6: byte count and
+                                          version */
+    uint8_t flags;                     /* LAYOUT_* */
+    double low, step;
+};
 
 struct tree_index {
     uint32_t magic, version;
@@ -38,21 +79,22 @@ struct tree_index {
     uint32_t title;          /* string */
     uint32_t n_columns;
     uint64_t n_baskets;
-    uint64_t columns_off; /* struct tree_column[n_columns], in the tree's own order */
+    uint64_t columns_off; /* struct tree_column[n_columns]: the branches in the tree's own order,
+                             then members (COLUMN_MEMBER) */
     uint64_t baskets_off; /* struct tree_basket[n_baskets] */
     uint64_t strings_off, strings_bytes;
     uint64_t embedded_off, embedded_bytes; /* uncompressed payloads of embedded baskets */
 };
 
 struct tree_column {
-    uint32_t name;  /* string: full path of branch names, "Electrons/Electrons.pt"; for a leaf list
+    uint32_t name;       /* string: full path of branch names, "Electrons/Electrons.pt"; of a member
                        with a ".leaf" */
-    uint32_t title; /* string: the branch's title */
-    uint32_t class_name;  /* string: "TBranch", "TBranchElement" */
-    uint32_t type_name;   /* string: as uproot's typename says: "float", "float[]", "int32_t" */
-    uint32_t reason;      /* string: why it is unsupported; none when kind is not COLUMN_NONE */
-    uint32_t counter;     /* of COLUMN_JAGGED: column number + 1 */
-    uint32_t parent;      /* column number + 1; 0: top level */
+    uint32_t title;      /* string: the branch's title */
+    uint32_t class_name; /* string: "TBranch", "TBranchElement" */
+    uint32_t type_name;  /* string: as uproot's typename says: "float", "float[]", "int32_t" */
+    uint32_t reason;     /* string: why it is unsupported; none when kind is not COLUMN_NONE */
+    uint32_t counter;    /* of COLUMN_JAGGED: column number + 1 */
+    uint32_t parent;     /* column number + 1; 0: top level */
     uint32_t n_per_entry; /* product of the fixed dimensions, at least 1 */
     uint64_t n_entries;   /* of the branch; may differ from the tree's */
     uint64_t first_basket,
@@ -62,12 +104,14 @@ struct tree_column {
     uint8_t item_type;  /* enum item_type */
     uint8_t flags;      /* COLUMN_* */
     uint8_t reserved[5];
+    struct column_layout layout;
 };
 
 #define BASKET_EMBEDDED                                                                            \
     1 /* its payload lies in the index: file_off is from embedded_off, not compressed */
 #define BASKET_PLANNED 2     /* raw_bytes, border_bytes, key_bytes and the flags below are known */
 #define BASKET_HAS_OFFSETS 4 /* an offset table follows the values */
+#define BASKET_HAS_EDGE 8    /* the daemon's own: there may be an edge buffer of it */
 
 struct tree_basket {
     uint64_t first_entry;  /* of the branch */
@@ -86,6 +130,10 @@ struct tree_basket {
 /* Bounds, alignment, string ends, basket ranges, counters and parents. False: do not use the blob.
  * The bytes may end after n_public_bytes (what a client maps). */
 bool tree_index_check(const struct tree_index *index, uint64_t n_bytes);
+
+/* Part of the check: levels are in order, the items of a unit lie inside of it, those of a coded
+ * column are of the type it makes. Everything else of the column is in range. */
+bool tree_column_check_layout(const struct tree_column *c);
 
 /* Inline access; the blob must have passed the check and i must be in range. */
 static inline struct tree_column *tree_index_columns(const struct tree_index *x) {

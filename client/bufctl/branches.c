@@ -55,6 +55,12 @@ static int add_keys(struct key_list *list, const struct target *t, const struct 
             return r;
         key_list_add_once(list, key);
     }
+    for (unsigned i = 0; i < c->n_levels; i++) {
+        int r = bufferd_key_column(key, id, tree, start, stop, c->name, BUFFERD_OFFSETS + (int)i);
+        if (r)
+            return r;
+        key_list_add_once(list, key);
+    }
     int r = bufferd_key_column(key, id, tree, start, stop, c->name, BUFFERD_DATA);
     if (r == 0)
         key_list_add_once(list, key);

@@ -1,24 +1,28 @@
 /* bufctl cat: the values of one branch, one entry a line.
  *
- * A jagged entry is a list, an entry of several items too, and lists of those nest. The output is
- * written as it is made, so that `| head` costs what it shows; with --json it is one array of
- * entries.
+ * A list is a list, an entry of several items too, and lists of those nest; strings are quoted. The
+ * output is written as it is made, so that `| head` costs what it shows; with --json it is one
+ * array of entries.
  */
 #include "target.h"
+#include "text.h"
 #include "value.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What is printed: entry e of the range holds items [bound(e), bound(e + 1)) of the values, in
- * groups of n_per_entry. */
+#define MAX_LEVELS 3
+
+/* What is printed. List i of a level has elements [offsets[i], offsets[i + 1]) of the next level;
+ * the values are in groups of n_per_entry. */
 struct shown {
     const struct bufferd_view *values;
-    const int64_t *offsets; /* NULL: flat */
+    const int64_t *offsets[MAX_LEVELS];
+    unsigned n_levels;
     uint64_t n_entries;
     unsigned n_per_entry;
-    bool is_json;
+    bool is_string, is_json;
 };
 
 static void print_group(const struct shown *s, uint64_t first) {
@@ -33,16 +37,40 @@ static void print_group(const struct shown *s, uint64_t first) {
         putchar(']');
 }
 
-static void print_entry(const struct shown *s, uint64_t entry) {
-    if (!s->offsets) {
-        print_group(s, entry * s->n_per_entry);
+/* What is not UTF-8 shows as what each byte would be in Latin-1. */
+static void print_text(const char *text, size_t n) {
+    json_t *string = json_stringn(text, n);
+    if (string) {
+        json_dumpf(string, stdout, JSON_ENCODE_ANY);
+        json_decref(string);
+        return;
+    }
+    putchar('"');
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c >= ' ' && c < 0x7f && c != '"' && c != '\\')
+            putchar(c);
+        else
+            printf("\\u%04x", c);
+    }
+    putchar('"');
+}
+
+static void print_element(const struct shown *s, unsigned level, uint64_t i) {
+    if (level == s->n_levels) {
+        print_group(s, i * s->n_per_entry);
+        return;
+    }
+    int64_t first = s->offsets[level][i], end = s->offsets[level][i + 1];
+    if (s->is_string && level + 1 == s->n_levels) {
+        print_text((const char *)s->values->data + first, (size_t)(end - first));
         return;
     }
     putchar('[');
-    for (int64_t i = s->offsets[entry]; i < s->offsets[entry + 1]; i++) {
-        if (i > s->offsets[entry])
+    for (int64_t k = first; k < end; k++) {
+        if (k > first)
             fputs(", ", stdout);
-        print_group(s, (uint64_t)i * s->n_per_entry);
+        print_element(s, level + 1, (uint64_t)k);
     }
     putchar(']');
 }
@@ -53,7 +81,7 @@ static void print_values(const struct shown *s) {
     for (uint64_t e = 0; e < s->n_entries && !ferror(stdout); e++) {
         if (s->is_json && e > 0)
             fputs(",\n ", stdout);
-        print_entry(s, e);
+        print_element(s, 0, e);
         if (!s->is_json)
             putchar('\n');
     }
@@ -61,16 +89,24 @@ static void print_values(const struct shown *s) {
         puts("]");
 }
 
-/* The buffers must hold what the range says, so that no line reads beyond them. */
-static bool sizes_fit(const struct shown *s, const struct bufferd_view *offsets) {
-    uint64_t n_items = s->n_entries;
-    if (s->offsets) {
-        if (offsets->n_bytes / sizeof(int64_t) != s->n_entries + 1 || s->offsets[0] != 0)
+/* Offsets of n lists that start at 0 and never fall. */
+static bool offsets_fit(const struct bufferd_view *view, uint64_t n) {
+    const int64_t *offsets = view->data;
+    if (view->n_bytes % sizeof(int64_t) || view->n_bytes / sizeof(int64_t) != n + 1 || offsets[0])
+        return false;
+    for (uint64_t i = 0; i < n; i++)
+        if (offsets[i + 1] < offsets[i])
             return false;
-        for (uint64_t e = 0; e < s->n_entries; e++)
-            if (s->offsets[e + 1] < s->offsets[e])
-                return false;
-        n_items = (uint64_t)s->offsets[s->n_entries];
+    return true;
+}
+
+/* The buffers must hold what the range says, so that no line reads beyond them. */
+static bool sizes_fit(const struct shown *s, const struct bufferd_result *offsets) {
+    uint64_t n_items = s->n_entries;
+    for (unsigned i = 0; i < s->n_levels; i++) {
+        if (!offsets_fit(&offsets[i].view, n_items))
+            return false;
+        n_items = (uint64_t)s->offsets[i][n_items];
     }
     uint64_t unit = bufferd_item_bytes(s->values->item_type) * s->n_per_entry;
     return unit && s->values->n_bytes / unit == n_items && s->values->n_bytes % unit == 0;
@@ -92,8 +128,9 @@ static int show(const struct bufferd_result *results, size_t n_results, struct s
         return report_error(args->words[0], &error);
     }
     s->values = &results[0].view;
-    s->offsets = n_results > 1 ? results[1].view.data : NULL;
-    if (!sizes_fit(s, &results[n_results - 1].view))
+    for (unsigned i = 0; i < s->n_levels; i++)
+        s->offsets[i] = results[i + 1].view.data;
+    if (!sizes_fit(s, results + 1))
         return report(BUFCTL_REFUSED, "%s: the daemon's buffers do not fit the range",
                       args->words[0]);
     if (args->raw)
@@ -104,26 +141,31 @@ static int show(const struct bufferd_result *results, size_t n_results, struct s
 
 static int show_range(struct bufferd *b, const struct target *t, const struct bufferd_column *c,
                       const struct args *args) {
-    char keys[2][BUFFERD_KEY_BYTES];
-    const char *const key_list[] = {keys[0], keys[1]};
-    struct bufferd_result results[2] = {0};
+    char keys[1 + MAX_LEVELS][BUFFERD_KEY_BYTES];
+    const char *const key_list[] = {keys[0], keys[1], keys[2], keys[3]};
+    struct bufferd_result results[1 + MAX_LEVELS] = {0};
     struct bufferd_error error = {0};
     uint64_t start, stop, id = t->source.source_id;
-    size_t n_keys = c->counter ? 2 : 1;
+    unsigned n_levels = c->counter ? 1 : c->n_levels;
+    size_t n_keys = 1 + n_levels;
     int r = entries_parse(&start, &stop, args->entries, c->n_entries);
     if (r)
         return r;
     const char *tree = bufferd_tree_path(t->tree);
     error.code = bufferd_key_column(keys[0], id, tree, start, stop, c->name, BUFFERD_DATA);
-    if (!error.code && c->counter)
-        error.code = bufferd_key_column(keys[1], id, tree, start, stop, c->name, BUFFERD_OFFSETS);
+    for (unsigned i = 0; i < n_levels && !error.code; i++)
+        error.code = bufferd_key_column(keys[1 + i], id, tree, start, stop, c->name,
+                                        BUFFERD_OFFSETS + (int)i);
     if (!error.code)
         error.code = bufferd_materialize(b, results, key_list, n_keys, BUFFERD_WAIT_MEMORY, NULL,
                                          -1, &error);
     if (error.code)
         return report_error(args->words[0], &error);
-    struct shown s = {
-        .n_entries = stop - start, .n_per_entry = c->n_per_entry, .is_json = args->json};
+    struct shown s = {.n_levels = n_levels,
+                      .n_entries = stop - start,
+                      .n_per_entry = c->n_per_entry,
+                      .is_string = c->is_string,
+                      .is_json = args->json};
     r = show(results, n_keys, &s, args);
     for (size_t i = 0; i < n_keys; i++)
         if (results[i].code == 0)
@@ -167,7 +209,8 @@ const struct command command_cat = {
     .name = "cat",
     .usage = "cat FILE:TREE/BRANCH [--entries A:B] [--raw] [--json] [--socket PATH]",
     .summary = "Print the values of a branch, one entry a line",
-    .text = "Jagged entries are lists. With --json the output is one array, in which nan and inf\n"
+    .text = "Jagged entries are lists, strings are quoted. With --json the output is one array, in "
+            "which nan and inf\n"
             "are null. --raw writes the values' bytes in native order (of a jagged branch: its\n"
             "content). Starts a daemon of your own if none is running.",
     .options = OPTION_ENTRIES | OPTION_RAW,

@@ -19,8 +19,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "family.h"
 #include "inside.h"
 #include "refusal.h"
+
+#define REFUSED_MS 50 /* so long a refusal holds for what is as large */
 
 const char *cache_state_name(enum cache_state state) {
     static const char *const names[] = {
@@ -38,6 +41,7 @@ int cache_new(struct cache **cp, struct arena *arena, struct pin_records *record
         return -ENOMEM;
     c->arena = arena;
     c->records = records;
+    c->refused_bytes = UINT64_MAX;
     c->ends = calloc(arena_bytes(arena) / ARENA_PAGE, sizeof(*c->ends));
     if (!c->ends || policy_new(&c->policy, policy, arena_bytes(arena), records->n_records)) {
         free(c->ends);
@@ -69,6 +73,7 @@ static void table_remove(struct cache *c, struct cache_entry *e) {
     if (e->is_listed)
         HASH_DEL(c->table, e);
     e->is_listed = false;
+    family_leave(&c->families, e);
 }
 
 static int by_record_grow(struct cache *c, uint32_t record) {
@@ -124,6 +129,7 @@ static void entry_free(struct cache_entry *e) {
     if (e->has_range) {
         range_unmark(e);
         arena_give_back(c->arena, e->offset, e->n_bytes);
+        c->refused_bytes = UINT64_MAX;
     }
     pin_record_drop(c->records, e->record);
     c->by_record[e->record] = NULL;
@@ -162,6 +168,19 @@ static void on_populated(void *ctx, int status) {
         e->on_room(e, status);
 }
 
+/* Looking for victims in vain costs a look at every pin; a request of many keys does it once. */
+static int entry_allocate(struct cache_entry *e, uint64_t n_bytes) {
+    struct cache *c = e->cache;
+    if (n_bytes >= c->refused_bytes && c->now_ms - c->refused_ms < REFUSED_MS)
+        return arena_alloc(c->arena, &e->offset, n_bytes, on_populated, e);
+    int rc = room_make(e, n_bytes, on_populated);
+    if (rc == ARENA_E_FULL) {
+        c->refused_bytes = n_bytes;
+        c->refused_ms = c->now_ms;
+    }
+    return rc;
+}
+
 int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
                   void (*on_room)(struct cache_entry *e, int status), char *why) {
     struct cache *c = e->cache;
@@ -175,7 +194,7 @@ int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
                  (unsigned long long)n_bytes, (unsigned long long)arena_bytes(c->arena));
         return CACHE_E_TOO_LARGE;
     }
-    int rc = room_make(e, n_bytes, on_populated);
+    int rc = entry_allocate(e, n_bytes);
     if (rc == ARENA_E_FULL) {
         refusal_explain(c, n_bytes, why);
         return CACHE_E_FULL;
@@ -246,13 +265,23 @@ void cache_fail(struct cache_entry *e, int status, const char *text) {
 void cache_strand(struct cache_entry *e) {
     if (!e->has_range)
         return;
-    e->cache->stats.bytes_stranded += e->n_bytes;
+    e->cache->stats.bytes_stranded += round_up(e->n_bytes, ARENA_PAGE);
     range_unmark(e);
     e->has_range = false;
 }
 
 void cache_unlist(struct cache_entry *e) {
     table_remove(e->cache, e);
+}
+
+int cache_join_family(struct cache_entry *e, struct str text, uint64_t start, uint64_t stop) {
+    e->start = start;
+    e->stop = stop;
+    return family_join(&e->cache->families, e, text);
+}
+
+struct cache_entry *cache_family_of(const struct cache_entry *e) {
+    return e->family ? e->family->entries : NULL;
 }
 
 void cache_wait(struct cache_entry *e, struct cache_waiter *w) {
@@ -276,6 +305,7 @@ void cache_hold(struct cache_entry *e) {
 
 void cache_unhold(struct cache_entry *e) {
     e->n_holds--;
+    e->cache->refused_bytes = UINT64_MAX;
     if (e->state == CACHE_RETIRING)
         cache_released(e->cache, e->record);
 }

@@ -65,7 +65,10 @@ struct cache_entry {
         stuck;        /* the last search for room that looked at it, that began here in vain */
     uint64_t cost_ns; /* of the jobs that made it */
     uint64_t n_hits, made_ms, used_ms;
-    void *maker; /* borrowed: who loads it */
+    void *maker;           /* borrowed: who loads it */
+    uint64_t start, stop;  /* of a member of a family: its range */
+    struct family *family; /* borrowed; NULL: none */
+    struct cache_entry *family_prev, *family_next;
     void (*on_room)(struct cache_entry *e, int status);
     struct cache *cache;
 };
@@ -102,6 +105,12 @@ void cache_strand(struct cache_entry *e);
 /* Nobody finds a loading entry any more; whoever asks for its key starts anew. */
 void cache_unlist(struct cache_entry *e);
 
+/* The entry is one of several ranges of the same thing, until it is not listed any more. Return: 0 or
+ * -ENOMEM. */
+int cache_join_family(struct cache_entry *e, struct str text, uint64_t start, uint64_t stop);
+/* The newest of its family, loading or ready; NULL: it has none. The next is entry->family_next. */
+struct cache_entry *cache_family_of(const struct cache_entry *e);
+
 void cache_wait(struct cache_entry *e, struct cache_waiter *w);
 void cache_unwait(struct cache_waiter *w);
 
@@ -114,6 +123,8 @@ void cache_unhold(struct cache_entry *e);
 int cache_clear(struct cache_entry *e, const struct pin_table *own, bool is_wanted, bool force);
 /* The operator's word: free it if nobody holds it. */
 bool cache_evict(struct cache_entry *e);
+/* Evict what nobody uses, up to so many bytes. Return: how many. */
+uint64_t cache_shrink(struct cache *c, uint64_t n_bytes);
 /* A client says that its last pin on a retired record is gone; or once a second, for all of them.
  */
 void cache_released(struct cache *c, uint32_t record);

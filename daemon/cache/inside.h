@@ -16,6 +16,8 @@ struct cache {
     uint32_t *ends; /* owned; by page of the arena: record + 1 of the entry whose range begins or
                              ends there */
     uint32_t n_searches;
+    struct family *families;            /* owned */
+    uint64_t refused_bytes, refused_ms; /* the last time that no victim was found */
     uint64_t now_ms;
     struct cache_stats stats;
 };

@@ -17,9 +17,10 @@
  */
 #include "inside.h"
 
-#define MAX_WINDOWS 4  /* that are compared, */
-#define MAX_LOOKS 2048 /* unless that many entries have been looked at for fewer */
-#define MAX_RACES 8    /* evictions that a pin came before */
+#define MAX_WINDOWS 4           /* that are compared, */
+#define MAX_LOOKS 2048          /* unless that many entries have been looked at for fewer */
+#define MAX_RACES 8             /* evictions that a pin came before */
+#define SHRINK_BYTES (2u << 20) /* whole units can be punched */
 
 enum group { GROUP_NONE, GROUP_FIRST, GROUP_POLICY, GROUP_LAST };
 
@@ -319,4 +320,14 @@ int room_make(struct cache_entry *e, uint64_t n_bytes, arena_ready_fn *on_ready)
         n_races += !window_evict(&s.best, c);
     }
     return ARENA_E_FULL;
+}
+
+uint64_t cache_shrink(struct cache *c, uint64_t n_bytes) {
+    uint64_t before = c->stats.bytes_evicted;
+    while (c->stats.bytes_evicted - before < n_bytes) {
+        struct search s = {.cache = c, .n_bytes = SHRINK_BYTES};
+        if (!search_run(&s) || !window_evict(&s.best, c))
+            break;
+    }
+    return c->stats.bytes_evicted - before;
 }

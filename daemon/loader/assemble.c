@@ -11,8 +11,8 @@
  * cache until they are swapped into the arena.
  */
 #include "assemble.h"
+#include "lists.h"
 #include "payload.h"
-#include "swap.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -20,6 +20,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#define KEPT_BYTES (32u << 20) /* of a bounce buffer, between jobs */
 
 int worker_init(struct worker *w, const struct job_tables *tables) {
     *w = (struct worker){.tables = tables};
@@ -75,33 +77,63 @@ static int status_of(int source_outcome) {
 
 /* ---- jobs ---- */
 
+/* Units at `in` become the items at the job's destination. */
+static int items_copy(const struct payload *p, uint8_t *out, const uint8_t *in, uint64_t n_units) {
+    if (items_write(&p->items, out, in, n_units))
+        return 0;
+    payload_corrupt(p, "its objects are not of the announced layout");
+    return JOB_E_UNSUPPORTED;
+}
+
 static int values_write(const struct worker *w, const struct job *job,
                         const struct tree_basket *basket, const uint8_t *bytes,
                         struct job_result *result) {
     struct payload p = payload_of(job, basket, bytes, result->error);
     uint64_t value[2];
     int r = payload_check(&p);
+    if (r == 0 && p.kind == COLUMN_LISTS)
+        return lists_write(&p, job, arena_at(w, job->out_off, job->out_bytes));
     if (r == 0)
         r = payload_slice(&p, job, value);
-    if (r == 0)
-        swap_copy(arena_at(w, job->out_off, job->out_bytes), bytes + value[0], job->out_bytes,
-                  p.item_bytes);
-    return r;
+    if (r)
+        return r;
+    uint8_t *out = arena_at(w, job->out_off, job->out_bytes);
+    return items_copy(&p, out, bytes + value[0], (value[1] - value[0]) / p.entry_bytes);
 }
 
 static int cuts_find(const struct job *job, const struct tree_basket *basket, const uint8_t *bytes,
                      struct job_result *result) {
     struct payload p = payload_of(job, basket, bytes, result->error);
     int r = payload_check(&p);
-    return r ? r : payload_cut(&p, job->slice_start, job->slice_stop, result->cut);
+    if (r || p.kind != COLUMN_LISTS)
+        return r ? r : payload_cut(&p, job->slice_start, job->slice_stop, result->cut);
+    return lists_count(&p, job, result->n_lists);
 }
 
+/* The first of several jobs reads for all of them; when that fails each of them reads for itself and
+ * says what is wrong. */
+static void read_ahead(struct worker *w, const struct job *job, struct job_result *result) {
+    if (!source_read_ahead(source_at(w, job->source), &w->packed, job->file_off, job->read_bytes,
+                           result->error))
+        result->n_read_bytes = job->read_bytes;
+    result->n_reads++;
+    result->error[0] = '\0';
+}
+
+/* What was read for another job is not trusted for longer than the batch that it was read for. */
 static int fetch(struct worker *w, const struct job *job, struct tree_basket *basket,
                  struct job_result *result) {
     uint64_t n_read = 0;
-    int r =
-        source_fetch_basket(source_at(w, job->source), &w->packed, basket, &n_read, result->error);
-    result->n_read_bytes = n_read;
+    if (job->read_bytes)
+        read_ahead(w, job, result);
+    bool is_here = (job->read_bytes || job->is_read_ahead) &&
+                   source_bounce_holds(&w->packed, basket->file_off, basket->stored_bytes);
+    result->n_reads += !is_here;
+    result->n_reads_merged = is_here && job->is_read_ahead;
+    int r = is_here ? source_find_basket(&w->packed, basket, result->error)
+                    : source_fetch_basket(source_at(w, job->source), &w->packed, basket, &n_read,
+                                          result->error);
+    result->n_read_bytes += n_read;
     return status_of(r);
 }
 
@@ -132,8 +164,9 @@ static int edge_run(struct worker *w, const struct job *job, struct job_result *
 
 /* Whole baskets of bytes need no second copy. */
 static bool is_in_place(const struct job *job, const struct tree_basket *basket) {
-    return payload_item_bytes(job->item_type) == 1 && basket->raw_bytes == basket->border_bytes &&
-           job->out_bytes == basket->raw_bytes;
+    return job->column_kind != COLUMN_LISTS && job->layout.unit_bytes == 0 &&
+           items_of(job->item_type, 1, &job->layout).unit_bytes == 1 &&
+           basket->raw_bytes == basket->border_bytes && job->out_bytes == basket->raw_bytes;
 }
 
 static int decode_in_place(struct worker *w, const struct job *job,
@@ -271,11 +304,19 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* One huge basket must not cost every worker its size for good. (What was read ahead is smaller.) */
+static void bounce_shrink(struct source_bounce *b) {
+    if (b->n_bytes > KEPT_BYTES)
+        source_bounce_deinit(b);
+}
+
 void job_run(struct worker *w, const struct job *job, struct job_result *result) {
     uint64_t start = now_ns();
     *result = (struct job_result){0};
     result->status = kind_run(w, job, result);
     if (result->status < 0 && !result->error[0])
         snprintf(result->error, sizeof(result->error), "%s", strerror(-result->status));
+    bounce_shrink(&w->packed);
+    bounce_shrink(&w->raw);
     result->run_ns = now_ns() - start;
 }

@@ -8,7 +8,7 @@
 #ifndef BUFFERD_JOB_H
 #define BUFFERD_JOB_H
 
-#include "../../proto/base.h"
+#include "../../proto/tree_index.h"
 #include "../../proto/wire.h"
 
 enum job_kind {
@@ -33,6 +33,8 @@ enum job_verb {
     JOB_VERB_NONE,
     JOB_VERB_COUNTS_TO_OFFSETS, /* n items of item_type -> n + 1 int64, from 0; negative counts are
                                    CORRUPT */
+    JOB_VERB_SAME,              /* the bytes as they are */
+    JOB_VERB_LIST_ENDS, /* COPY of lists: where each list of `level` ends, int64, plus `base` */
 };
 
 enum job_status { /* result.status; 0 is done, negative is errno */
@@ -46,14 +48,16 @@ enum job_status { /* result.status; 0 is done, negative is errno */
 };
 
 struct job {
-    uint8_t kind;      /* enum job_kind */
-    uint8_t verb;      /* enum job_verb */
-    uint8_t item_type; /* of the column (input of a verb) */
-    uint8_t is_jagged; /* of the column: entries are found by the basket's offset table */
+    uint8_t kind;        /* enum job_kind */
+    uint8_t verb;        /* enum job_verb */
+    uint8_t item_type;   /* of the column (input of a verb) */
+    uint8_t column_kind; /* enum column_kind, but not NONE */
+    uint8_t level;       /* JOB_VERB_LIST_ENDS */
     int32_t fd; /* JOB_OPEN: borrowed; the completion closes it unless it became the source's */
     uint32_t source; /* number in the source table */
     uint32_t tree;   /* number in the source's tree table */
     uint32_t n_per_entry;
+    struct column_layout layout;
     uint32_t staging; /* number in the staging table */
     uint64_t first_basket,
         n_baskets; /* in the tree index's basket table; n is 1 for EDGE, CUT, DECODE, COPY */
@@ -63,6 +67,10 @@ struct job {
     uint64_t file_off, basket_entries;
     uint32_t stored_bytes, raw_bytes, border_bytes, key_bytes;
     uint32_t basket_flags;
+    /* DECODE, EDGE: one read for several jobs that one worker runs one after the other. The first
+     * has read_bytes, from file_off on (0: only the basket), the others are is_read_ahead. */
+    uint32_t read_bytes;
+    uint8_t is_read_ahead;
 
     /* Entries relative to the basket: what DECODE and COPY write, where EDGE and CUT look. */
     uint64_t slice_start, slice_stop;
@@ -71,6 +79,7 @@ struct job {
      * without an offset table can only be derived whole. */
     uint64_t value_start, value_stop;
 
+    int64_t base;                /* JOB_VERB_LIST_ENDS */
     uint64_t in_off, in_bytes;   /* arena (JOB_STAGE: staging file) */
     uint64_t out_off, out_bytes; /* arena; exact size of what is written */
     uint64_t max_bytes;          /* memory LIST, DESCRIBE and PLAN may use */
@@ -82,12 +91,16 @@ struct source;
 struct job_result {
     int status;                /* 0, enum job_status, negative errno */
     uint64_t n_read_bytes;     /* from the file */
+    uint64_t n_reads;          /* of baskets: calls */
+    uint64_t n_reads_merged;   /* baskets that came with another one's read */
     uint64_t n_unpacked_bytes; /* decompressed (raw) bytes */
     uint64_t n_baskets_decoded;
     uint64_t run_ns;
     uint64_t cut[2]; /* EDGE, CUT: byte positions of entries slice_start and slice_stop among the
                         values; JOB_NO_CUT inside a jagged basket without offset table */
-    void *blob;      /* owned by the completion */
+    uint64_t n_lists[COLUMN_MAX_LEVELS + 1]; /* CUT of lists: entries of the slice, lists of each
+                                                level in them, at last units */
+    void *blob;                              /* owned by the completion */
     uint64_t n_blob_bytes;
     struct source *source; /* JOB_OPEN: owned by the completion */
     char error[256];       /* for people: what, where in the file */

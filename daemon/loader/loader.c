@@ -1,11 +1,15 @@
 /* Waiting jobs sit here and not in the pool, so that order can still change: the demand queue goes
  * first, background queues take turns (who was served goes to the end of the line), each within its
- * bound of running jobs.
+ * bound of batches in the pool.
  *
  * A work is one submitted job. It is in its group's list until its callback, and in exactly one
- * other: a queue (waiting), `running`, or `cancelled` (its callback is due). Callbacks run only in
- * loader_dispatch and loader_free, one at a time, after the work has left all lists, so a callback
- * may submit, cancel, move, or free the group's owner.
+ * other place: a queue (waiting), a batch (running), or `cancelled` (its callback is due). Callbacks
+ * run only in loader_dispatch and loader_free, one at a time, after the work has left all lists, so
+ * a callback may submit, cancel, move, or free the group's owner.
+ *
+ * The pool keeps a few batches ready, for workers that are done. Those have not begun, so they are
+ * taken back when a demand comes that finds no room, and when one of their jobs is moved or
+ * cancelled.
  *
  * Hundreds of thousands of baskets may wait, and a struct job is mostly room for a path that only
  * few have: waiting works keep the used part.
@@ -22,80 +26,55 @@
 #include <time.h>
 #include <utlist.h>
 
-#include "pool.h"
+#include "works.h"
 
 #define STUCK_MS 60000
 #define GRACE_MS 3000 /* for running jobs at the end */
 #define WAIT_MS 50
 
-struct loader_queue {
-    struct loader *loader;     /* borrowed */
-    struct loader_work *works; /* waiting; owned */
-    unsigned n_running, max_running;
-    struct loader_queue *prev, *next; /* in loader.queues */
-};
-
-enum work_state { WORK_WAITING, WORK_RUNNING, WORK_CANCELLED };
-
-struct loader_work {
-    enum work_state state;
-    struct loader_group *group; /* borrowed; outlives the callback */
-    struct loader_queue *queue; /* borrowed: waits in, or runs on account of; NULL: that is gone */
-    loader_done_fn *done;
-    void *ctx;           /* borrowed */
-    bool is_timed;       /* started_ms is set */
-    uint64_t started_ms; /* first dispatch that saw it run */
-    struct loader_work *prev, *next;
-    struct loader_work *group_prev, *group_next;
-    size_t n_job_bytes;
-    char job[]; /* the first n_job_bytes of a struct job */
-};
-
-struct loader {
-    struct pool *pool; /* owned */
-    struct loader_options options;
-    struct loader_queue demand;
-    struct loader_queue *queues; /* borrowed: their makers own them; the next to serve is first */
-    struct loader_work *running, *cancelled; /* owned */
-    unsigned n_waiting, n_running;
-    bool is_stopping;
-};
-
-static struct job work_job(const struct loader_work *work) {
-    struct job job = {0};
-    memcpy(&job, work->job, work->n_job_bytes);
-    return job;
-}
-
 /* --- from list to list --- */
 
-static void work_wait(struct loader_work *work, struct loader_queue *queue) {
+static void work_enter(struct loader_work *work, struct loader_queue *queue) {
     work->state = WORK_WAITING;
     work->queue = queue;
-    DL_APPEND(queue->works, work);
+    work->batch = NULL;
+    queue->n_waiting++;
     queue->loader->n_waiting++;
+    if (work->near.n_bytes > 0)
+        neighbours_add(&queue->near, &work->near);
+}
+
+static void work_wait(struct loader_work *work, struct loader_queue *queue) {
+    DL_APPEND(queue->works, work);
+    work_enter(work, queue);
+}
+
+/* It waited there before. */
+static void work_wait_again(struct loader_work *work, struct loader_queue *queue) {
+    DL_PREPEND(queue->works, work);
+    work_enter(work, queue);
 }
 
 static void work_unwait(struct loader_work *work) {
-    DL_DELETE(work->queue->works, work);
-    work->queue->loader->n_waiting--;
+    struct loader_queue *q = work->queue;
+    DL_DELETE(q->works, work);
+    neighbours_remove(&q->near, &work->near);
+    q->n_waiting--;
+    q->loader->n_waiting--;
+    work->queue = NULL;
+}
+
+void work_take(struct loader_work *work, struct pool_batch *batch) {
+    work->queue->loader->n_running++;
+    work_unwait(work);
+    work->state = WORK_RUNNING;
+    work->batch = batch;
 }
 
 static void work_cancel(struct loader *l, struct loader_work *work) {
     work_unwait(work);
     work->state = WORK_CANCELLED;
-    work->queue = NULL;
     DL_APPEND(l->cancelled, work);
-}
-
-static void work_run(struct loader *l, struct loader_work *work) {
-    struct job job = work_job(work);
-    work_unwait(work);
-    work->state = WORK_RUNNING;
-    work->queue->n_running++;
-    l->n_running++;
-    DL_APPEND(l->running, work);
-    pool_start(l->pool, &job, work);
 }
 
 /* It has left every list and is gone when its callback runs. */
@@ -103,18 +82,56 @@ static void work_finish(struct loader *l, struct loader_work *work, struct job *
                         struct job_result *result) {
     loader_done_fn *done = work->done;
     void *ctx = work->ctx;
-    if (work->state == WORK_RUNNING) {
-        DL_DELETE(l->running, work);
+    if (work->state == WORK_RUNNING)
         l->n_running--;
-        if (work->queue)
-            work->queue->n_running--;
-    } else {
+    else
         DL_DELETE(l->cancelled, work);
-    }
     DL_DELETE2(work->group->works, work, group_prev, group_next);
     work->group->n_works--;
     free(work);
     done(ctx, job, result);
+}
+
+/* --- batches --- */
+
+static void batch_leave(struct loader *l, struct pool_batch *batch) {
+    struct loader_queue *q = batch->account;
+    DL_DELETE2(l->batches, batch, all_prev, all_next);
+    if (q)
+        q->n_running--;
+}
+
+/* Works that have not begun wait again, before those that came later. Without a queue (it was freed
+ * meanwhile) they are cancelled. */
+static void tasks_wait_again(struct loader *l, struct pool_batch *batch, unsigned first) {
+    for (unsigned i = batch->n; i > first; i--) {
+        struct loader_work *work = batch->tasks[i - 1].token;
+        struct loader_queue *q = work->group->queue;
+        l->n_running--;
+        work_wait_again(work, q ? q : &l->demand);
+        if (!q || l->is_stopping)
+            work_cancel(l, work);
+    }
+}
+
+/* Take back what has not begun: this batch, or NULL: the last of the background ones. */
+static bool batch_recall(struct loader *l, struct pool_batch *batch) {
+    batch = pool_take_back(l->pool, batch);
+    if (!batch)
+        return false;
+    batch_leave(l, batch);
+    tasks_wait_again(l, batch, 0);
+    pool_give_back(l->pool, batch);
+    return true;
+}
+
+/* So that the group's works which have not begun can be moved or cancelled. */
+static void group_recall(struct loader_group *g) {
+    struct loader_work *work;
+    DL_FOREACH2 (g->works, work, group_next) {
+        if (work->batch)
+            batch_recall(g->loader, work->batch);
+    }
 }
 
 /* --- queues and groups --- */
@@ -138,21 +155,38 @@ static void queue_cancel(struct loader_queue *q) {
         work_cancel(q->loader, q->works);
 }
 
+static struct loader_group *tasks_group(const struct pool_batch *batch, unsigned i) {
+    const struct loader_work *work = batch->tasks[i].token;
+    return work->group;
+}
+
+/* None of its batches is in the pool on its account any more; what has not begun waits again. */
+static void queue_recall(struct loader_queue *q) {
+    struct pool_batch *batch, *next;
+    DL_FOREACH_SAFE2 (q->loader->batches, batch, next, all_next) {
+        if (batch->account != q || batch_recall(q->loader, batch))
+            continue;
+        batch->account = NULL;
+        for (unsigned i = 0; i < batch->n; i++) {
+            struct loader_group *g = tasks_group(batch, i);
+            if (g->queue == q) /* else it was moved while its works ran */
+                g->queue = NULL;
+        }
+    }
+}
+
 struct loader_queue *loader_queue_free(struct loader_queue *q) {
     struct loader_work *work;
     if (!q)
         return NULL;
     struct loader *l = q->loader;
+    queue_recall(q);
     if (q->works)
         l->options.wake(l->options.ctx);
     DL_FOREACH (q->works, work) {
         work->group->queue = NULL;
     }
     queue_cancel(q);
-    DL_FOREACH (l->running, work) {
-        if (work->queue == q)
-            work->queue = NULL;
-    }
     DL_DELETE(l->queues, q);
     free(q);
     return NULL;
@@ -164,6 +198,7 @@ void loader_group_init(struct loader_group *g, struct loader *l, struct loader_q
 
 void loader_group_move(struct loader_group *g, struct loader_queue *queue) {
     struct loader_work *work;
+    group_recall(g);
     g->queue = queue;
     DL_FOREACH2 (g->works, work, group_next) {
         if (work->state != WORK_WAITING)
@@ -176,6 +211,7 @@ void loader_group_move(struct loader_group *g, struct loader_queue *queue) {
 void loader_group_cancel(struct loader_group *g) {
     struct loader *l = g->loader;
     struct loader_work *work;
+    group_recall(g);
     DL_FOREACH2 (g->works, work, group_next) {
         if (work->state == WORK_WAITING)
             work_cancel(l, work);
@@ -190,24 +226,49 @@ static bool queue_is_ready(const struct loader_queue *q) {
     return q->works && (q->max_running == 0 || q->n_running < q->max_running);
 }
 
-static struct loader_work *work_next(struct loader *l) {
+/* The queue whose turn it is; NULL: nothing may start. */
+static struct loader_queue *queue_next(struct loader *l) {
     struct loader_queue *q;
     if (queue_is_ready(&l->demand))
-        return l->demand.works;
+        return &l->demand;
     DL_FOREACH (l->queues, q) {
         if (!queue_is_ready(q))
             continue;
         DL_DELETE(l->queues, q);
         DL_APPEND(l->queues, q);
-        return q->works;
+        return q;
     }
     return NULL;
 }
 
+static bool batch_start(struct loader *l, struct loader_queue *q) {
+    struct pool_batch *batch = pool_batch(l->pool);
+    if (!batch)
+        return false; /* at the next dispatch */
+    gather(q, batch);
+    batch->account = q;
+    q->n_running++;
+    DL_APPEND2(l->batches, batch, all_prev, all_next);
+    pool_start(l->pool, batch, q == &l->demand);
+    return true;
+}
+
 static void works_start(struct loader *l) {
-    struct loader_work *work;
-    while (pool_n_idle(l->pool) > 0 && (work = work_next(l)))
-        work_run(l, work);
+    struct loader_queue *q;
+    while (l->demand.works && pool_room(l->pool) == 0 && batch_recall(l, NULL))
+        ;
+    while (pool_room(l->pool) > 0 && (q = queue_next(l)) && batch_start(l, q))
+        ;
+}
+
+/* What a job reads of its file, if it is on a basket that is there. */
+static void work_set_place(struct loader_work *work, const struct job *job) {
+    bool reads = job->kind == JOB_DECODE || job->kind == JOB_EDGE;
+    work->is_small = reads || job->kind == JOB_COPY || job->kind == JOB_CUT;
+    work->near.source = job->source;
+    work->near.start = job->file_off;
+    if (reads && !(job->basket_flags & BASKET_EMBEDDED))
+        work->near.n_bytes = job->stored_bytes;
 }
 
 int loader_submit(struct loader_group *g, const struct job *job, loader_done_fn *done, void *ctx) {
@@ -220,6 +281,7 @@ int loader_submit(struct loader_group *g, const struct job *job, loader_done_fn 
         return -ENOMEM;
     *work = (struct loader_work){.group = g, .done = done, .ctx = ctx, .n_job_bytes = n_job_bytes};
     memcpy(work->job, job, n_job_bytes);
+    work_set_place(work, job);
     DL_APPEND2(g->works, work, group_prev, group_next);
     g->n_works++;
     work_wait(work, g->queue);
@@ -227,53 +289,75 @@ int loader_submit(struct loader_group *g, const struct job *job, loader_done_fn 
     return 0;
 }
 
+/* Callbacks of the first n tasks, which are done. */
+static void tasks_finish(struct loader *l, struct pool_batch *batch, unsigned n) {
+    for (unsigned i = 0; i < n; i++) {
+        struct pool_task *task = &batch->tasks[i];
+        if (task->result.status ==
+            -ETIMEDOUT) /* from a network file system; ours means: given up */
+            task->result.status = -EIO;
+        work_finish(l, task->token, &task->job, &task->result);
+    }
+}
+
 static void works_collect(struct loader *l) {
-    struct job_result result;
-    void *token;
-    while (pool_next(l->pool, &token, &result)) {
-        struct job job = work_job(token);
-        if (result.status == -ETIMEDOUT) /* from a network file system; ours means: given up */
-            result.status = -EIO;
-        work_finish(l, token, &job, &result);
+    struct pool_batch *batch;
+    while ((batch = pool_next(l->pool))) {
+        batch_leave(l, batch);
+        works_start(l); /* before the callbacks, so that no worker waits for them */
+        tasks_finish(l, batch, batch->n);
+        pool_give_back(l->pool, batch);
     }
     while (l->cancelled) {
-        struct job job = work_job(l->cancelled);
-        result = (struct job_result){.status = JOB_E_CANCELLED};
+        struct job job;
+        struct job_result result = {.status = JOB_E_CANCELLED};
+        work_copy_job(&job, l->cancelled);
         work_finish(l, l->cancelled, &job, &result);
     }
 }
 
-/* Not when it has just finished: its result comes the usual way. */
-static void work_give_up(struct loader *l, struct loader_work *work) {
-    struct job job = work_job(work);
+/* Not when it has just finished: its result comes the usual way. The batch goes with its thread. */
+static void batch_give_up(struct loader *l, struct pool_batch *batch) {
+    struct pool_batch *copy = pool_abandon(l->pool, batch);
+    if (!copy)
+        return;
+    struct loader_queue *q = copy->account;
+    DL_DELETE2(l->batches, batch, all_prev, all_next);
+    if (q)
+        q->n_running--;
+    tasks_wait_again(l, copy, copy->n_done + 1);
+    tasks_finish(l, copy, copy->n_done);
+    struct pool_task *task = &copy->tasks[copy->n_done];
     struct job_result result = {.status = -ETIMEDOUT};
     strcpy(result.error, "the read hangs; it was given up");
-    if (pool_abandon(l->pool, work))
-        return;
-    job.fd = -1;
-    work_finish(l, work, &job, &result);
+    task->job.fd = -1;
+    work_finish(l, task->token, &task->job, &result);
+    pool_give_back(l->pool, copy);
 }
 
-/* The first of the running works that has been so for longer than max_ms. */
-static struct loader_work *work_overdue(struct loader *l, uint64_t now_ms, uint64_t max_ms) {
-    struct loader_work *work;
-    DL_FOREACH (l->running, work) {
-        if (!work->is_timed)
-            work->started_ms = now_ms;
-        work->is_timed = true;
-        if (now_ms - work->started_ms > max_ms) {
-            work->started_ms = now_ms; /* the next try, should it have just finished */
-            return work;
+/* The first of the running batches whose job has been so for longer than max_ms. */
+static struct pool_batch *batch_overdue(struct loader *l, uint64_t now_ms, uint64_t max_ms) {
+    struct pool_batch *batch;
+    DL_FOREACH2 (l->batches, batch, all_next) {
+        unsigned n_done;
+        if (!pool_progress(l->pool, batch, &n_done))
+            continue;
+        if (batch->seen_done != n_done + 1)
+            batch->seen_ms = now_ms;
+        batch->seen_done = n_done + 1;
+        if (now_ms - batch->seen_ms > max_ms) {
+            batch->seen_ms = now_ms; /* the next try, should it have just finished */
+            return batch;
         }
     }
     return NULL;
 }
 
 void loader_dispatch(struct loader *l, uint64_t now_ms) {
-    struct loader_work *work;
+    struct pool_batch *batch;
     works_collect(l);
-    while ((work = work_overdue(l, now_ms, l->options.stuck_ms)))
-        work_give_up(l, work);
+    while ((batch = batch_overdue(l, now_ms, l->options.stuck_ms)))
+        batch_give_up(l, batch);
     works_start(l);
 }
 
@@ -294,22 +378,30 @@ int loader_new(struct loader **lp, const struct loader_options *options) {
     return r;
 }
 
+static void batches_recall(struct loader *l) {
+    struct pool_batch *batch, *next;
+    DL_FOREACH_SAFE2 (l->batches, batch, next, all_next) {
+        batch_recall(l, batch);
+    }
+}
+
 struct loader *loader_free(struct loader *l) {
     struct loader_queue *q;
     if (!l)
         return NULL;
     l->is_stopping = true;
+    batches_recall(l);
     queue_cancel(&l->demand);
     DL_FOREACH (l->queues, q) {
         queue_cancel(q);
     }
     works_collect(l);
-    for (int ms = 0; l->running && ms < GRACE_MS;) {
+    for (int ms = 0; l->batches && ms < GRACE_MS;) {
         ms += pool_wait(l->pool, WAIT_MS) ? 0 : WAIT_MS;
         works_collect(l);
     }
-    while (l->running) {
-        work_give_up(l, l->running);
+    while (l->batches) {
+        batch_give_up(l, l->batches);
         works_collect(l);
     }
     assert(!l->queues && !l->cancelled);

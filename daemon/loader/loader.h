@@ -1,7 +1,8 @@
 /* The schedule of the loads: queues of jobs on the loop, a pool of workers behind them.
  *
- * Loop thread only. The pool (pool.h) never holds more jobs than it has threads, so whatever waits,
- * waits here, where a demand overtakes a prefetch and a cancelled job costs nothing.
+ * Loop thread only. The pool (pool.h) gets batches of jobs (gather.c) and holds twice as many as it
+ * has threads at most, of which those that have not begun can be taken back: so whatever waits can
+ * be overtaken by a demand, and cancelled at no cost.
  */
 #ifndef BUFFERD_LOADER_H
 #define BUFFERD_LOADER_H
@@ -47,7 +48,7 @@ struct loader *loader_free(struct loader *l);
 
 /* The demand queue; always there. */
 struct loader_queue *loader_demand(struct loader *l);
-/* A queue of background jobs of which at most max_running run at once (0: no bound). */
+/* A queue of background jobs that may hold at most max_running workers at once (0: no bound). */
 int loader_queue_new(struct loader_queue **qp, struct loader *l, unsigned max_running);
 /* Jobs that still wait there are cancelled; their groups have no queue then and submit nothing
  * before loader_group_move. */
@@ -68,7 +69,9 @@ void loader_group_cancel(struct loader_group *g);
 void loader_dispatch(struct loader *l, uint64_t now_ms);
 
 struct loader_stats {
-    unsigned n_workers, n_running, n_waiting;
+    unsigned n_workers;
+    unsigned n_running; /* jobs in the pool */
+    unsigned n_waiting;
     unsigned n_stuck; /* threads given up that have not ended yet */
 };
 void loader_get_stats(const struct loader *l, struct loader_stats *out);

@@ -14,31 +14,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define ITEM(id, name, typestr, bytes) bytes,
-static const uint8_t item_sizes[] = {
-#include "../../proto/items.def"
-};
-#undef ITEM
-
-unsigned payload_item_bytes(unsigned item_type) {
-    assert(item_type < ARRAY_LEN(item_sizes));
-    return item_sizes[item_type];
-}
-
 struct payload payload_of(const struct job *job, const struct tree_basket *basket,
                           const uint8_t *bytes, char *error) {
-    unsigned item_bytes = payload_item_bytes(job->item_type);
-    assert(job->n_per_entry > 0);
+    struct items items = items_of(job->item_type, job->n_per_entry, &job->layout);
     return (struct payload){.basket = *basket,
                             .bytes = bytes,
-                            .item_bytes = item_bytes,
-                            .entry_bytes = (uint64_t)item_bytes * job->n_per_entry,
-                            .is_jagged = job->is_jagged != 0,
+                            .items = items,
+                            .entry_bytes = job->column_kind == COLUMN_LISTS ? 1 : items.unit_bytes,
+                            .kind = job->column_kind,
                             .error = error};
 }
 
-static __attribute__((format(printf, 2, 3))) int corrupt(const struct payload *p,
-                                                         const char *format, ...) {
+int payload_corrupt(const struct payload *p, const char *format, ...) {
     char text[SOURCE_ERROR_BYTES / 2];
     va_list args;
     va_start(args, format);
@@ -52,13 +39,14 @@ static __attribute__((format(printf, 2, 3))) int corrupt(const struct payload *p
 int payload_check(const struct payload *p) {
     const struct tree_basket *b = &p->basket;
     if (b->border_bytes > b->raw_bytes)
-        return corrupt(p, "its values end at byte %u of %u", b->border_bytes, b->raw_bytes);
-    if (!p->is_jagged && b->border_bytes != b->n_entries * p->entry_bytes)
-        return corrupt(p, "%u bytes of values, not %u entries of %" PRIu64 " bytes",
-                       b->border_bytes, b->n_entries, p->entry_bytes);
+        return payload_corrupt(p, "its values end at byte %u of %u", b->border_bytes, b->raw_bytes);
+    if (p->kind == COLUMN_FLAT && b->border_bytes != b->n_entries * p->entry_bytes)
+        return payload_corrupt(p, "%u bytes of values, not %u entries of %" PRIu64 " bytes",
+                               b->border_bytes, b->n_entries, p->entry_bytes);
     if (b->border_bytes % p->entry_bytes)
-        return corrupt(p, "%u bytes of values are no whole number of items of %" PRIu64 " bytes",
-                       b->border_bytes, p->entry_bytes);
+        return payload_corrupt(
+            p, "%u bytes of values are no whole number of items of %" PRIu64 " bytes",
+            b->border_bytes, p->entry_bytes);
     return 0;
 }
 
@@ -66,23 +54,29 @@ static uint32_t be4(const uint8_t *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
-/* Where entry i starts as its table says; i < n_entries. */
-static uint32_t table_at(const struct payload *p, uint64_t i) {
+bool payload_has_table(const struct payload *p) {
+    return p->basket.flags & BASKET_HAS_OFFSETS;
+}
+
+uint32_t payload_table_at(const struct payload *p, uint64_t i) {
+    if (i == p->basket.n_entries)
+        return p->basket.border_bytes;
     return be4(p->bytes + p->basket.border_bytes + 4 + 4 * i) - p->basket.key_bytes;
 }
 
-static int table_check(const struct payload *p) {
+int payload_table_check(const struct payload *p) {
     const struct tree_basket *b = &p->basket;
     uint64_t room = b->raw_bytes - b->border_bytes, n = b->n_entries;
     if (room < 8 || be4(p->bytes + b->border_bytes) != n + 1 || n + 1 > room / 4 - 1)
-        return corrupt(p, "its offset table, %" PRIu64 " bytes, is not that of %" PRIu64 " entries",
-                       room, n);
+        return payload_corrupt(
+            p, "its offset table, %" PRIu64 " bytes, is not that of %" PRIu64 " entries", room, n);
     uint32_t last = 0;
     for (uint64_t i = 0; i < n; i++) {
-        uint32_t at = table_at(p, i);
+        uint32_t at = payload_table_at(p, i);
         if (at < last || at > b->border_bytes || at % p->entry_bytes || (i == 0 && at != 0))
-            return corrupt(p, "entry %" PRIu64 " starts at byte %u of %u, the one before at %u", i,
-                           at, b->border_bytes, last);
+            return payload_corrupt(
+                p, "entry %" PRIu64 " starts at byte %u of %u, the one before at %u", i, at,
+                b->border_bytes, last);
         last = at;
     }
     return 0;
@@ -94,18 +88,18 @@ int payload_cut(const struct payload *p, uint64_t start, uint64_t stop, uint64_t
     bool is_checked = false;
     for (int k = 0; k < 2; k++) {
         uint64_t i = entries[k];
-        if (!p->is_jagged) {
+        if (p->kind == COLUMN_FLAT) {
             cut[k] = i * p->entry_bytes;
         } else if (i == 0 || i == n) {
             cut[k] = i ? p->basket.border_bytes : 0;
-        } else if (!(p->basket.flags & BASKET_HAS_OFFSETS)) {
+        } else if (!payload_has_table(p)) {
             cut[k] = JOB_NO_CUT;
         } else {
-            int r = is_checked ? 0 : table_check(p);
+            int r = is_checked ? 0 : payload_table_check(p);
             if (r)
                 return r;
             is_checked = true;
-            cut[k] = table_at(p, i);
+            cut[k] = payload_table_at(p, i);
         }
     }
     return 0;
@@ -120,12 +114,16 @@ int payload_slice(const struct payload *p, const struct job *job, uint64_t value
             return r;
     }
     if (value[0] > value[1] || value[1] > p->basket.border_bytes || value[0] % p->entry_bytes)
-        return corrupt(p, "entries %" PRIu64 " to %" PRIu64 " cannot be found in %u bytes",
-                       job->slice_start, job->slice_stop, p->basket.border_bytes);
-    if (value[1] - value[0] != job->out_bytes)
-        return corrupt(p,
-                       "entries %" PRIu64 " to %" PRIu64 " have %" PRIu64 " bytes, not the %" PRIu64
-                       " that were expected",
-                       job->slice_start, job->slice_stop, value[1] - value[0], job->out_bytes);
+        return payload_corrupt(p, "entries %" PRIu64 " to %" PRIu64 " cannot be found in %u bytes",
+                               job->slice_start, job->slice_stop, p->basket.border_bytes);
+    uint64_t n_units = (value[1] - value[0]) / p->entry_bytes;
+    if ((value[1] - value[0]) % p->entry_bytes ||
+        n_units != job->out_bytes / p->items.out_unit_bytes ||
+        job->out_bytes % p->items.out_unit_bytes)
+        return payload_corrupt(p,
+                               "entries %" PRIu64 " to %" PRIu64 " have %" PRIu64
+                               " bytes, which do not make the %" PRIu64 " that were expected",
+                               job->slice_start, job->slice_stop, value[1] - value[0],
+                               job->out_bytes);
     return 0;
 }

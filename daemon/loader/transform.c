@@ -51,6 +51,10 @@ static const struct {
 
 int transform_run(uint8_t verb, uint8_t item_type, uint8_t *out, uint64_t n_out_bytes,
                   const uint8_t *in, uint64_t n_in_bytes, char *error) {
+    if (verb == JOB_VERB_SAME && n_in_bytes == n_out_bytes) {
+        memcpy(out, in, n_in_bytes);
+        return 0;
+    }
     if (verb != JOB_VERB_COUNTS_TO_OFFSETS || item_type >= N_ITEM_TYPES ||
         !to_offsets[item_type].run) {
         snprintf(error, SOURCE_ERROR_BYTES, "verb %u is not for items of type %u", verb, item_type);

@@ -206,6 +206,16 @@ int source_fetch_basket(const struct source *s, struct source_bounce *packed,
     return ttree_fetch_basket(s, packed, basket, n_readp, error);
 }
 
+int source_read_ahead(const struct source *s, struct source_bounce *packed, uint64_t off,
+                      uint64_t n, char *error) {
+    return ttree_read_ahead(s, packed, off, n, error);
+}
+
+int source_find_basket(const struct source_bounce *packed, struct tree_basket *basket,
+                       char *error) {
+    return ttree_find_basket(packed, basket, error);
+}
+
 int source_unpack_basket(struct codec *codec, const struct source_bounce *packed,
                          const struct tree_basket *basket, uint8_t *dst, char *error) {
     return ttree_unpack_basket(codec, packed, basket, dst, error);

@@ -71,6 +71,7 @@ int source_plan(const struct source *s, struct tree_basket *baskets, uint64_t n,
 struct source_bounce {
     uint8_t *data; /* owned */
     size_t n_bytes;
+    uint64_t off, n_held; /* of stored bytes: which ones of the file it holds */
 };
 int source_bounce_reserve(struct source_bounce *b, size_t n_bytes);
 void source_bounce_deinit(struct source_bounce *b);
@@ -81,7 +82,18 @@ void source_bounce_deinit(struct source_bounce *b);
 int source_fetch_basket(const struct source *s, struct source_bounce *packed,
                         struct tree_basket *basket, uint64_t *n_readp, char *error);
 
-/* Decompress the whole payload of the basket that was fetched: raw_bytes of dst.
+/* Read n stored bytes at `off`, of one basket or of several and what lies between them. When it fails
+ * `packed` holds nothing. Return: 0, SOURCE_E_*, or negative errno. */
+int source_read_ahead(const struct source *s, struct source_bounce *packed, uint64_t off,
+                      uint64_t n, char *error);
+/* As source_fetch_basket() for a basket whose bytes `packed` holds (source_bounce_holds()): they
+ * are not read again. */
+int source_find_basket(const struct source_bounce *packed, struct tree_basket *basket, char *error);
+static inline bool source_bounce_holds(const struct source_bounce *b, uint64_t off, uint64_t n) {
+    return off >= b->off && range_is_inside(off - b->off, n, b->n_held);
+}
+
+/* Decompress the whole payload of a basket that was fetched or found: raw_bytes of dst.
  * Return: 0, SOURCE_E_*, or negative errno. */
 int source_unpack_basket(struct codec *codec, const struct source_bounce *packed,
                          const struct tree_basket *basket, uint8_t *dst, char *error);

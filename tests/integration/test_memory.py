@@ -1,19 +1,23 @@
 """Memory that comes back, many sessions, and loads that take long."""
 
 import os
+import pathlib
 import random
 import resource
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
 
+import wire
 from harness import wait_until
 from session import PAGE, Session, ask_for_all
 from wire import WireError
 
 MIB = 1 << 20
+FULL = 15
 CLEAR_FREED, CLEAR_HELD_BY_YOU, CLEAR_HELD_BY_OTHERS, CLEAR_KEPT, CLEAR_ABSENT = range(5)
 
 
@@ -179,6 +183,47 @@ def test_a_thousand_sessions_that_touched_few_records(start_daemon):
     daemon.expect_fds_back(10)
 
 
+# ---- a limit of memory ----
+
+
+@pytest.fixture
+def memory_group():
+    """A v1 memory cgroup of 256 MiB of our own."""
+    group = pathlib.Path(f"/sys/fs/cgroup/memory/bufferd-test-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(256 * MIB))
+    except OSError:
+        pytest.skip("no cgroup (v1, memory) can be made here")
+    yield group
+    wait_until(lambda: not (group / "cgroup.procs").read_text().strip(), 10, "an empty cgroup")
+    group.rmdir()
+
+
+def test_a_neighbour_in_the_same_cgroup_gets_memory_back(start_daemon, memory_group):
+    daemon = start_daemon("--stock", "0", memory="1G")
+    (memory_group / "cgroup.procs").write_text(str(daemon.pid))
+    with Session(daemon.socket, timeout=30) as session:
+        refused = 0
+        for i in range(40):
+            try:
+                session.put(f"named/{i}", os.urandom(8 * MIB))
+                session.call("ls", ack=1 << 62, pattern="no")
+            except wire.WireError as e:
+                assert e.code == FULL
+                refused += 1
+        assert refused, "it grew beyond the limit of its cgroup"
+        neighbour = subprocess.Popen(
+            [sys.executable, "-c", "import time\nx = []\nfor i in range(12):\n"
+             "    x.append(bytearray(b'x' * (10 << 20)))\n    time.sleep(0.6)\n"],
+            preexec_fn=lambda: (memory_group / "cgroup.procs").write_text(str(os.getpid())),
+        )
+        assert neighbour.wait(60) == 0
+        assert session.status()["buffers_evicted"] > 0
+    assert "oom_kill 0" in (memory_group / "memory.oom_control").read_text()
+    daemon.stop()
+
+
 # ---- long loads ----
 
 SLOW_READS = r"""
@@ -190,7 +235,7 @@ ssize_t pread64(int fd, void *data, size_t n, off_t at) {
     if (!next)
         next = (ssize_t (*)(int, void *, size_t, off_t))dlsym(RTLD_NEXT, "pread64");
     if (n > 4096)
-        usleep(400000);
+        usleep(900000);
     return next(fd, data, n, at);
 }
 """
@@ -198,7 +243,7 @@ ssize_t pread64(int fd, void *data, size_t n, off_t at) {
 
 @pytest.fixture
 def slow_reads(tmp_path):
-    """A library to preload: every read of a basket takes 0.4 s."""
+    """A library to preload: every read of baskets takes 0.9 s."""
     if not shutil.which("cc"):
         pytest.skip("needs a C compiler")
     library = tmp_path / "slow.so"

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -81,6 +82,7 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -39,11 +39,15 @@ def test_parts_are_unquoted():
 @pytest.mark.parametrize(
     "attribute, form, expected",
     [
-        ("data", "MET_pt,!load", ("values", "MET_pt")),
-        ("data", "Jet_pt,!load,!content", ("content", "Jet_pt")),
-        ("offsets", "Jet_pt,!load,!offsets", ("offsets", "Jet_pt")),
-        ("offsets", "nJet,!load,!counts2offsets,!skip,!offsets", ("counts", "nJet")),
-        ("data", "a/a.b,!load", ("values", "a/a.b")),
+        ("data", "MET_pt,!load", ("values", 0, "MET_pt", None)),
+        ("data", "Jet_pt,!load,!content", ("values", 1, "Jet_pt", None)),
+        ("offsets", "Jet_pt,!load,!offsets", ("offsets", 0, "Jet_pt", None)),
+        ("offsets", "nJet,!load,!counts2offsets,!skip,!offsets", ("counts", 0, "nJet", None)),
+        ("data", "a/a.b,!load", ("values", 0, "a/a.b", None)),
+        ("data", "A,!load,!content,!content", ("values", 2, "A", None)),
+        ("data", "A,!load,!content,!content,m_persKey,!item", ("values", 2, "A", "m_persKey")),
+        ("data", "TrigConfKeys,!load,m_smk,!item", ("values", 0, "TrigConfKeys", "m_smk")),
+        ("offsets", "A,!load,!content,!content,!offsets", ("offsets", 2, "A", None)),
         # everything else is coffea's
         ("offsets", "MET_pt,!load", None),
         ("data", "Jet_pt,!load,!offsets", None),
@@ -53,7 +57,11 @@ def test_parts_are_unquoted():
         ("data", "MET_pt,!loadallowmissing", None),
         ("data", "nJet,!load,!counts2offsets", None),
         ("data", "A,!load,nB,!load,!counts2offsets,!local2global", None),
-        ("data", "A,!load,!content,!content", None),
+        ("data", "A,!load,!content,!content,!content,!content", None),
+        ("data", "A,!load,!content,x,!item,y,!item", None),
+        ("data", "A,!load,!content,!skip,!item", None),
+        ("offsets", "A,!load,!content", None),
+        ("offsets", "A,!load,!offsets,!skip,!offsets", None),
     ],
 )
 def test_programs(attribute, form, expected):

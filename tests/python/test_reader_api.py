@@ -28,6 +28,9 @@ FILES = {
     "uproot-nesteddirs.root": "one/two/tree",
     "treemaker.root": "PreSelection",
     "edm4hep.root": "events",
+    "uproot-stl_containers.root": "tree",
+    "uproot-double32-float16.root": "tree",
+    "uproot-issue31.root": "T",
     "ntpl001_staff_rntuple_v1-0-1-0.root": "Staff",
 }
 
@@ -85,6 +88,54 @@ def test_all_arrays_of_a_sample(daemon, corpus, name):
         expected = theirs.arrays(entry_start=start, entry_stop=stop)
         for _ in range(2):  # made, then found
             assert_same(ours.arrays(entry_start=start, entry_stop=stop), expected)
+
+
+LISTS = {
+    "PHYSLITE_example.root": "CollectionTree",
+    "treemaker.root": "PreSelection",
+    "edm4hep.root": "events",
+    "uproot-stl_containers.root": "tree",
+    "uproot-double32-float16.root": "tree",
+    "uproot-issue31.root": "T",
+    "uproot-nesteddirs.root": "three/tree",
+    "uproot-Zmumu-zstd.root": "events",
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_native_columns_are_uproots_arrays(daemon, corpus, name):
+    """Each branch that the daemon reads, by itself: the same type, parameters and values."""
+    if corpus is None:
+        pytest.skip("no corpus")
+    ours, theirs = (module.open(str(corpus / name))[LISTS[name]] for module in (bufferd, uproot))
+    columns = [c for c in ours._branches().values() if ours._is_native(c)]
+    ours._from_uproot = None  # must not be needed
+    assert any(c.n_levels for c in columns) or "double32" in name
+    for start, stop in [(None, None), (1, -1), (2, 2)]:
+        found = ours.arrays([c.name for c in columns], entry_start=start, entry_stop=stop)
+        for column in columns:
+            expected = theirs[column.name].array(entry_start=start, entry_stop=stop)
+            assert_same(found[column.name], expected)
+
+
+def test_a_tree_of_many_lists_is_unpacked_once(own_daemon, tmp_path):
+    """Values and all levels of offsets, in whatever pieces, decode each basket once."""
+    path = tmp_path / "lists.root"
+    rng = np.random.default_rng(1)
+    with uproot.recreate(path) as file:
+        file.mktree("tree", {"text": "string", "n": "i4"})
+        for n in (700, 1, 300):
+            words = ["x" * k for k in rng.integers(0, 300, n)]
+            file["tree"].extend({"text": ak.Array(words), "n": np.arange(n, dtype="i4")})
+    own_daemon(memory="64M")
+    theirs = uproot.open(path)["tree"]
+    ours = bufferd.open(path)["tree"]
+    ours._from_uproot = None
+    n_before = figures()["baskets_decoded"]
+    for start, stop in [(0, 1001), (5, 6), (650, 900), (700, 701), (0, 0), (1001, 1001)]:
+        found = ours.arrays(["text"], entry_start=start, entry_stop=stop)
+        assert_same(found.text, theirs["text"].array(entry_start=start, entry_stop=stop))
+    assert figures()["baskets_decoded"] - n_before == 3
 
 
 def test_all_arrays_of_a_made_file(daemon, made_file):
@@ -257,3 +308,20 @@ def test_status_without_a_daemon(no_daemon):
     with pytest.warns(RuntimeWarning, match="bufferd"), pytest.raises(bufferd.Error) as caught:
         bufferd.status()
     assert caught.value.name == "gone" and caught.value.code == 100
+
+
+def test_lists_that_do_not_fit_come_from_uproot(own_daemon, tmp_path):
+    """Baskets and result are larger than the arena; several loads wait for the same memory."""
+    path = tmp_path / "large.root"
+    n = 40
+    with uproot.recreate(path, compression=None) as file:
+        file.mktree("tree", {"a": "string", "b": "string"})
+        for k in range(8):
+            words = [chr(97 + k) * 60_000] * n
+            file["tree"].extend({"a": ak.Array(words), "b": ak.Array(words)})
+    own_daemon(memory="32M")
+    theirs, ours = uproot.open(path)["tree"], bufferd.open(path)["tree"]
+    for start, stop in [(None, None), (0, 160), (30, 200), (5, 50)]:
+        found = ours.arrays(entry_start=start, entry_stop=stop)
+        assert_same(found, theirs.arrays(entry_start=start, entry_stop=stop))
+        del found

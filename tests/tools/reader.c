@@ -93,7 +93,8 @@ static struct job basket_job(const struct tree_column *c, const struct tree_bask
     uint64_t end = b->first_entry + b->n_entries;
     return (struct job){.kind = JOB_DECODE,
                         .item_type = c->item_type,
-                        .is_jagged = c->kind == COLUMN_JAGGED,
+                        .column_kind = c->kind,
+                        .layout = c->layout,
                         .n_per_entry = c->n_per_entry,
                         .file_off = b->file_off,
                         .basket_entries = b->n_entries,
@@ -115,6 +116,12 @@ static uint64_t item_size(unsigned item_type) {
     };
 #undef ITEM
     return sizes[item_type];
+}
+
+/* Bytes of the values in a buffer that `stored` bytes make. */
+static uint64_t out_size(const struct tree_column *c, uint64_t stored) {
+    uint64_t out = item_size(c->item_type) * c->n_per_entry;
+    return c->layout.unit_bytes ? stored / c->layout.unit_bytes * out : stored;
 }
 
 static int flat_read(struct reader *r, const struct tree_column *c, uint64_t start, uint64_t stop,
@@ -164,7 +171,7 @@ struct jagged {
     uint64_t n_baskets;
     uint64_t first_entry;   /* of the first basket */
     const int64_t *offsets; /* from first_entry on, in items of n_per_entry */
-    uint64_t unit;          /* bytes of such an item */
+    uint64_t unit;          /* stored bytes of such an item */
 };
 
 /* Bytes of basket b's values before entry `i` of the basket, as the counter says. */
@@ -225,7 +232,8 @@ static int jagged_basket_read(struct reader *r, const struct jagged *j, const st
     struct job job = basket_job(j->column, b, start, stop);
     struct job_result result;
     int status = 0;
-    job.out_bytes = counted(j, b, job.slice_stop) - counted(j, b, job.slice_start);
+    job.out_bytes =
+        out_size(j->column, counted(j, b, job.slice_stop) - counted(j, b, job.slice_start));
     if (job.out_bytes > end - *atp)
         return give_up(r, JOB_E_CORRUPT, "the counter's sums do not fit");
     if (job.slice_stop - job.slice_start != b->n_entries)
@@ -241,7 +249,8 @@ static int jagged_fill(struct reader *r, struct jagged *j, uint64_t start, uint6
                        uint64_t *offp, uint64_t *n_bytesp) {
     const int64_t *o = j->offsets;
     uint64_t n_items = (uint64_t)(o[stop - j->first_entry] - o[start - j->first_entry]);
-    if (MUL_OVERFLOW(n_items, j->unit, n_bytesp) || reserve(r, *n_bytesp, offp))
+    if (MUL_OVERFLOW(n_items, item_size(j->column->item_type) * j->column->n_per_entry, n_bytesp) ||
+        reserve(r, *n_bytesp, offp))
         return give_up(r, JOB_E_TOO_LARGE, "the range is too large");
     uint64_t at = *offp, end = at + *n_bytesp;
     for (uint64_t i = 0; i < j->n_baskets; i++) {
@@ -255,6 +264,8 @@ static int jagged_fill(struct reader *r, struct jagged *j, uint64_t start, uint6
 static int jagged_read(struct reader *r, const struct tree_column *c, uint64_t start, uint64_t stop,
                        uint64_t *offp, uint64_t *n_bytesp) {
     struct jagged j = {.column = c, .unit = item_size(c->item_type) * c->n_per_entry};
+    if (c->layout.unit_bytes)
+        j.unit = c->layout.unit_bytes;
     uint64_t first, last;
     *offp = *n_bytesp = 0;
     tree_index_span(r->index, c, start, stop, &first, &last);
@@ -268,6 +279,87 @@ static int jagged_read(struct reader *r, const struct tree_column *c, uint64_t s
     }
     if (status == 0)
         status = jagged_fill(r, &j, start, stop, offp, n_bytesp);
+    free(j.baskets);
+    return status;
+}
+
+/* ---- lists ---- */
+
+struct lists {
+    const struct tree_column *column;
+    bool wants_ends;
+    unsigned level;
+    uint64_t start, stop;
+    uint64_t at, end; /* in the arena: where the next part goes */
+    int64_t base;
+    uint64_t n_out; /* bytes counted */
+};
+
+/* Decompress whole; then count, or write. */
+static int list_basket_read(struct reader *r, struct lists *x, const struct tree_basket *b,
+                            bool writes) {
+    struct job job = basket_job(x->column, b, x->start, x->stop);
+    struct job_result result;
+    uint64_t used = r->n_arena_used;
+    job.kind = JOB_EDGE;
+    job.out_bytes = job.in_bytes = b->raw_bytes;
+    if (reserve(r, job.out_bytes, &job.out_off))
+        return r->last.status;
+    int status = run(r, &job, &result);
+    job.in_off = job.out_off;
+    job.kind = JOB_CUT;
+    if (status == 0)
+        status = run(r, &job, &result);
+    if (status)
+        return status;
+    const uint64_t *n = result.n_lists;
+    job.kind = JOB_COPY;
+    job.verb = x->wants_ends ? JOB_VERB_LIST_ENDS : JOB_VERB_NONE;
+    job.level = (uint8_t)x->level;
+    job.base = x->base;
+    job.out_off = x->at;
+    job.out_bytes = x->wants_ends ? n[x->level] * 8
+                                  : n[x->column->layout.n_levels] *
+                                        item_size(x->column->item_type) * x->column->n_per_entry;
+    if (x->wants_ends)
+        x->base += (int64_t)n[x->level + 1];
+    x->n_out += job.out_bytes;
+    if (writes && job.out_bytes > x->end - x->at)
+        return give_up(r, JOB_E_CORRUPT, "more than was counted");
+    if (writes)
+        status = run(r, &job, &result);
+    x->at += writes ? job.out_bytes : 0;
+    r->n_arena_used = used;
+    return status;
+}
+
+static int lists_pass(struct reader *r, struct lists *x, const struct tree_basket *b, uint64_t n,
+                      bool writes) {
+    int status = 0;
+    for (uint64_t i = 0; i < n && status == 0; i++)
+        status = list_basket_read(r, x, &b[i], writes);
+    return status;
+}
+
+static int lists_read(struct reader *r, struct lists x, uint64_t *offp, uint64_t *n_bytesp) {
+    struct jagged j = {0};
+    uint64_t first, last;
+    tree_index_span(r->index, x.column, x.start, x.stop, &first, &last);
+    int status = first < last ? plan(r, &j, first, last - first) : 0;
+    struct lists counted = x;
+    if (status == 0)
+        status = lists_pass(r, &counted, j.baskets, j.n_baskets, false);
+    *n_bytesp = counted.n_out + (x.wants_ends ? 8 : 0);
+    if (status == 0)
+        status = reserve(r, *n_bytesp, offp);
+    x.at = *offp;
+    x.end = x.at + *n_bytesp;
+    if (status == 0 && x.wants_ends) {
+        memset(r->tables.arena + x.at, 0, 8);
+        x.at += 8;
+    }
+    if (status == 0)
+        status = lists_pass(r, &x, j.baskets, j.n_baskets, true);
     free(j.baskets);
     return status;
 }
@@ -289,9 +381,27 @@ int reader_values(struct reader *r, uint32_t column, uint64_t start, uint64_t st
     const struct tree_column *c = tree_index_columns(r->index) + column;
     uint64_t off = 0;
     int status = range_check(r, column, start, stop);
-    if (status == 0)
+    if (status == 0 && c->kind == COLUMN_LISTS)
+        status = lists_read(r, (struct lists){.column = c, .start = start, .stop = stop}, &off,
+                            n_bytesp);
+    else if (status == 0)
         status = c->kind == COLUMN_FLAT ? flat_read(r, c, start, stop, &off, n_bytesp)
                                         : jagged_read(r, c, start, stop, &off, n_bytesp);
+    *datap = r->tables.arena + off;
+    return status;
+}
+
+int reader_list_offsets(struct reader *r, uint32_t column, unsigned level, uint64_t start,
+                        uint64_t stop, void **datap, uint64_t *n_bytesp) {
+    const struct tree_column *c = tree_index_columns(r->index) + column;
+    uint64_t off = 0;
+    int status = range_check(r, column, start, stop);
+    if (status == 0 && level >= c->layout.n_levels)
+        status = give_up(r, -EINVAL, "no lists of that level");
+    struct lists x = {
+        .column = c, .wants_ends = true, .level = level, .start = start, .stop = stop};
+    if (status == 0)
+        status = lists_read(r, x, &off, n_bytesp);
     *datap = r->tables.arena + off;
     return status;
 }
@@ -301,6 +411,8 @@ int reader_offsets(struct reader *r, uint32_t column, uint64_t start, uint64_t s
     const struct tree_column *c = tree_index_columns(r->index) + column;
     uint64_t off = 0;
     int status = range_check(r, column, start, stop);
+    if (status == 0 && c->kind == COLUMN_LISTS)
+        return reader_list_offsets(r, column, 0, start, stop, datap, n_bytesp);
     if (status == 0 && c->kind == COLUMN_JAGGED)
         c = tree_index_columns(r->index) + c->counter - 1;
     if (status == 0)
@@ -319,6 +431,8 @@ static uint64_t tree_scan(struct reader *r, uint64_t *n_failedp) {
         int status = reader_values(r, i, 0, c->n_entries, &data, &n_bytes);
         if (status == 0 && c->n_entries > 2)
             status = reader_values(r, i, 1, c->n_entries - 1, &data, &n_bytes);
+        for (unsigned k = 0; k < c->layout.n_levels && status == 0; k++)
+            status = reader_list_offsets(r, i, k, 0, c->n_entries, &data, &n_bytes);
         n_read += status == 0;
         *n_failedp += status != 0;
     }

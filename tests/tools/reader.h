@@ -31,6 +31,9 @@ int reader_values(struct reader *r, uint32_t column, uint64_t start, uint64_t st
                   uint64_t *n_bytesp);
 int reader_offsets(struct reader *r, uint32_t column, uint64_t start, uint64_t stop, void **datap,
                    uint64_t *n_bytesp);
+/* Of COLUMN_LISTS: the offsets of the lists of one level. */
+int reader_list_offsets(struct reader *r, uint32_t column, unsigned level, uint64_t start,
+                        uint64_t stop, void **datap, uint64_t *n_bytesp);
 
 /* List, describe and read every column of every tree. Return: how many columns were read. */
 uint64_t reader_scan(struct reader *r, uint64_t max_bytes, uint64_t *n_failedp);

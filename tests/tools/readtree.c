@@ -4,7 +4,7 @@
  *   readtree FILE                              trees and columns, tab-separated
  *   readtree FILE TREE COLUMN START STOP [--offsets]   values in native byte order
  *   readtree FILE -                            commands from stdin, one a line: TREE, COLUMN,
- * START, STOP, values|offsets, tab-separated; each is answered by "ok ITEM BYTES" and the bytes, or
+ * START, STOP, values|offsets|offsets1|offsets2, tab-separated; each is answered by "ok ITEM BYTES" and the bytes, or
  * "error STATUS TEXT" readtree --scan FILE...                    read all of it, say how much could
  * be read
  *
@@ -32,17 +32,17 @@ static int complain(const struct reader *r, const char *what) {
 }
 
 static void column_print(const struct tree_index *x, uint32_t i) {
-    static const char *const kinds[] = {"none", "flat", "jagged"};
+    static const char *const kinds[] = {"none", "flat", "jagged", "lists"};
     const struct tree_column *c = tree_index_columns(x) + i;
     uint64_t n_embedded = 0;
     for (uint64_t k = 0; k < c->n_baskets; k++)
         n_embedded += tree_index_baskets(x)[c->first_basket + k].is_embedded;
-    printf("column\t%u\t%s\t%s\t%s\t%u\t%llu\t%d\t%s\t%s\t%llu\t%llu\t%d\t%s\n", i,
+    printf("column\t%u\t%s\t%s\t%s\t%u\t%llu\t%d\t%s\t%s\t%llu\t%llu\t%u\t%u\t%u\t%s\n", i,
            tree_index_string(x, c->name), kinds[c->kind], item_types[c->item_type], c->n_per_entry,
            (unsigned long long)c->n_entries, (int)c->counter - 1,
            tree_index_string(x, c->type_name), tree_index_string(x, c->class_name),
-           (unsigned long long)c->n_baskets, (unsigned long long)n_embedded,
-           c->flags & COLUMN_HAS_DATA, tree_index_string(x, c->reason));
+           (unsigned long long)c->n_baskets, (unsigned long long)n_embedded, c->flags,
+           c->layout.n_levels, c->parent, tree_index_string(x, c->reason));
 }
 
 static void tree_print(struct reader *r, const char *path, const char *class_name, bool is_newest) {
@@ -85,7 +85,7 @@ struct answer {
 };
 
 static int command_run(struct reader *r, struct answer *out, const char *tree, const char *column,
-                       const char *start, const char *stop, bool wants_offsets) {
+                       const char *start, const char *stop, const char *what) {
     if (!r->index || strcmp(tree_index_string(r->index, r->index->path), tree) != 0) {
         int status = reader_describe(r, tree, MAX_BYTES);
         if (status)
@@ -96,10 +96,14 @@ static int command_run(struct reader *r, struct answer *out, const char *tree, c
         snprintf(r->last.error, sizeof(r->last.error), "no column %s", column);
         return r->last.status = -ENOENT;
     }
+    uint64_t first = strtoull(start, NULL, 10), last = strtoull(stop, NULL, 10);
+    bool wants_offsets = strncmp(what, "offsets", 7) == 0;
     out->item = wants_offsets ? "<i8" : item_types[tree_index_columns(r->index)[i].item_type];
-    return (wants_offsets ? reader_offsets
-                          : reader_values)(r, (uint32_t)i, strtoull(start, NULL, 10),
-                                           strtoull(stop, NULL, 10), &out->data, &out->n_bytes);
+    if (wants_offsets && what[7])
+        return reader_list_offsets(r, (uint32_t)i, (unsigned)(what[7] - '0'), first, last,
+                                   &out->data, &out->n_bytes);
+    return (wants_offsets ? reader_offsets : reader_values)(r, (uint32_t)i, first, last, &out->data,
+                                                            &out->n_bytes);
 }
 
 static int commands_run(struct reader *r) {
@@ -113,8 +117,7 @@ static int commands_run(struct reader *r) {
             if (!(fields[i] = strsep(&rest, "\t")))
                 return 1;
         struct answer a = {0};
-        int status = command_run(r, &a, fields[0], fields[1], fields[2], fields[3],
-                                 strcmp(fields[4], "offsets") == 0);
+        int status = command_run(r, &a, fields[0], fields[1], fields[2], fields[3], fields[4]);
         if (status) {
             printf("error %d %s\n", status, r->last.error);
         } else {
@@ -146,7 +149,7 @@ static int file_run(struct reader *r, int argc, char **argv) {
     if (argc == 3)
         return commands_run(r);
     struct answer a = {0};
-    if (command_run(r, &a, argv[2], argv[3], argv[4], argv[5], argc == 7))
+    if (command_run(r, &a, argv[2], argv[3], argv[4], argv[5], argc == 7 ? "offsets" : "values"))
         return complain(r, argv[3]);
     return fwrite(a.data, 1, a.n_bytes, stdout) == a.n_bytes ? 0 : 1;
 }

@@ -47,7 +47,10 @@ static struct loader_queue *queue_any(struct stress *s) {
 
 static void submit_some(struct stress *s, struct loader_group *g) {
     for (long n = random() % 30; n > 0; n--) {
-        struct job job = {.file_off = (uint64_t)random(),
+        struct job job = {.kind = random() % 2 ? JOB_DECODE : JOB_LIST,
+                          .source = (uint32_t)(random() % 2),
+                          .file_off = (uint64_t)random() % 1000000,
+                          .stored_bytes = 1000,
                           .in_off = (uint64_t)(random() % 200),
                           .in_bytes = random() % 4000 == 0,
                           .out_bytes = random() % 3 == 0};

@@ -59,7 +59,7 @@ static struct job jagged_job(uint8_t kind, uint64_t start, uint64_t stop) {
         put4(arena + IN + 28 + 4 * i, i == N ? 0 : starts[i] + KEY);
     return (struct job){.kind = kind,
                         .item_type = ITEM_I4,
-                        .is_jagged = 1,
+                        .column_kind = COLUMN_JAGGED,
                         .n_per_entry = 1,
                         .basket_entries = N,
                         .raw_bytes = 24 + 24,
@@ -133,7 +133,7 @@ Test(assemble, refuses_slices_of_another_size) {
     job.out_bytes = (uint64_t)-12;
     cr_assert_eq(run(&job), JOB_E_CORRUPT, "backwards");
     job = jagged_job(JOB_COPY, 0, 3);
-    job.is_jagged = 0;
+    job.column_kind = COLUMN_FLAT;
     job.out_bytes = 12;
     cr_assert_eq(run(&job), JOB_E_CORRUPT, "6 values are not 4 flat entries");
     cr_assert_eq(arena[OUT], 0xee, "nothing was written");
@@ -180,6 +180,7 @@ static struct job file_job(uint8_t kind, uint8_t item_type, uint64_t start, uint
     const struct tree_basket *b = tree_index_baskets(trees[0]);
     return (struct job){.kind = kind,
                         .item_type = item_type,
+                        .column_kind = COLUMN_FLAT,
                         .n_per_entry = 1,
                         .file_off = b->file_off,
                         .stored_bytes = b->stored_bytes,
@@ -286,6 +287,36 @@ Test(assemble, outcomes_of_files_become_those_of_jobs) {
     job = file_job(JOB_DECODE, ITEM_I4, 0, 3);
     job.out_bytes = 12;
     cr_assert_eq(run(&job), JOB_E_CHANGED);
+}
+
+static int run_merged(uint32_t read_bytes, bool is_read_ahead, uint64_t n_reads,
+                      uint64_t n_merged) {
+    struct job job = file_job(JOB_DECODE, ITEM_I4, 0, 3);
+    job.out_bytes = 12;
+    job.read_bytes = read_bytes;
+    job.is_read_ahead = is_read_ahead;
+    memset(arena + OUT, 0xee, 16);
+    int status = run(&job);
+    cr_assert_eq(result.n_reads, n_reads, "%u", (unsigned)result.n_reads);
+    cr_assert_eq(result.n_reads_merged, n_merged);
+    cr_assert(status || arena[OUT + 8] == 3);
+    return status;
+}
+
+Test(assemble, what_was_read_ahead_serves_its_batch_only) {
+    make_source(false, true);
+    uint32_t n = tree_index_baskets(trees[0])->stored_bytes;
+    cr_assert_eq(run_merged(0, true, 1, 0), 0, "nothing was read: %s", result.error);
+    cr_assert_eq(run_merged(n + 10, false, 1, 0), 0, "%s", result.error);
+    cr_assert_eq(result.n_read_bytes, n + 10);
+    cr_assert_eq(run_merged(0, true, 0, 1), 0, "%s", result.error);
+    cr_assert_eq(result.n_read_bytes, 0);
+    cr_assert_eq(run_merged(0, false, 1, 0), 0, "another batch reads anew");
+    cr_assert_eq(run_merged(1u << 30, false, 2, 0), 0, "what is not there is no error");
+    cr_assert_eq(run_merged(n + 10, false, 1, 0), 0);
+    cr_assert_eq(ftruncate(sources[0]->io.fd, 100000), 0);
+    cr_assert_eq(run_merged(n + 10, false, 2, 0), JOB_E_CHANGED);
+    cr_assert_eq(run_merged(0, true, 1, 0), JOB_E_CHANGED, "nor what was read before");
 }
 
 /* ---- verbs ---- */

@@ -194,6 +194,17 @@ Test(cache, a_pin_that_no_request_told_of_is_a_use) {
     pin_table_free(t, &records);
 }
 
+Test(cache, a_tick_from_the_future_is_one_of_now) {
+    struct pin_table *t;
+    cr_assert_eq(pin_table_new(&t, &records), 0);
+    struct cache_entry *a = make("named/a", KEY_NAMED, 6 * MIB);
+    cr_assert(pin_take(t->pins, &records.records[a->record], a->record, a->version, UINT32_MAX));
+    cr_assert_not(pin_drop(t->pins, &records.records[a->record], a->record, a->version));
+    make("named/b", KEY_NAMED, 6 * MIB);
+    cr_assert_null(cache_find(cache, str("named/a")));
+    pin_table_free(t, &records);
+}
+
 Test(cache, clear_says_what_became_of_it) {
     struct pin_table *own, *other;
     cr_assert_eq(pin_table_new(&own, &records), 0);

@@ -267,6 +267,19 @@ Test(call, last_words_are_heard) {
     cr_assert(s.line->is_closed);
 }
 
+/* The same from a daemon that has not even looked at the request: too many sessions. */
+Test(call, refused_connection) {
+    CLEANUP(setup_free) struct setup s = setup_new();
+    struct bufferd_error error;
+    struct frame_bytes f;
+    message_encode_error(&f, 0, WIRE_E_LIMIT, "too many connections");
+    peer_send(&s, &f);
+    peer_hangs_up(&s);
+    cr_assert_eq(trim(s.line, -1, NULL, &error), BUFFERD_E_LIMIT);
+    cr_assert(strstr(error.text, "too many connections"), "%s", error.text);
+    cr_assert_eq(trim(s.line, -1, NULL, &error), BUFFERD_E_GONE);
+}
+
 static void peer_refuses(struct setup *s) {
     struct message m;
     struct frame_bytes f;

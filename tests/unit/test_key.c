@@ -159,16 +159,23 @@ static void check_round_trip(const struct key *k) {
                  key_hash((struct str){again, (uint32_t)n}));
 }
 
+Test(key, nul_is_in_no_key) {
+    const char text[] = "column/0000000000000001/T%00;1/0-10/x/data";
+    struct key_scratch scratch;
+    struct key k;
+    cr_assert_eq(key_parse(&k, &scratch, (struct str){text, sizeof(text) - 1}), KEY_E_MALFORMED);
+}
+
 Test(key, random_keys_come_back) {
     uint64_t state = 88172645463325252ull;
     char tree[64], name[200];
     for (unsigned i = 0; i < 20000; i++) {
         uint32_t n_tree = 1 + next_random(&state) % 60, n_name = 1 + next_random(&state) % 200;
         for (uint32_t k = 0; k < n_tree; k++)
-            tree[k] = (char)next_random(&state);
+            tree[k] = (char)(1 + next_random(&state) % 255);
         memcpy(tree + n_tree, ";7", 2);
         for (uint32_t k = 0; k < n_name; k++)
-            name[k] = (char)next_random(&state);
+            name[k] = (char)(1 + next_random(&state) % 255);
         uint64_t a = next_random(&state) >> next_random(&state) % 64;
         uint64_t b = next_random(&state) >> next_random(&state) % 64;
         struct key k = {.kind = (enum key_kind)(next_random(&state) % 5),
@@ -177,7 +184,7 @@ Test(key, random_keys_come_back) {
                         .name = {name, n_name},
                         .start = MIN(a, b),
                         .stop = MAX(a, b),
-                        .verb = (enum key_verb)(next_random(&state) % 2),
+                        .verb = (enum key_verb)(next_random(&state) % 3),
                         .basket = a};
         check_round_trip(&k);
     }

@@ -151,8 +151,8 @@ Test(loader, never_more_jobs_than_workers) {
     for (unsigned i = 0; i < 200; i++)
         cr_assert_eq(loader_submit(&g, &(struct job){.source = i, .in_off = 200}, on_done, &seen),
                      0);
-    cr_assert_eq(stats_of(&loop).n_running, 3);
-    cr_assert_eq(stats_of(&loop).n_waiting, 197);
+    cr_assert_eq(stats_of(&loop).n_running, 6, "three run, three stand ready");
+    cr_assert_eq(stats_of(&loop).n_waiting, 194);
     loop_wait(&loop, &seen, 200);
     cr_assert_eq(fake_most_running(), 3);
     cr_assert_eq(stats_of(&loop).n_running + stats_of(&loop).n_waiting, 0);
@@ -190,8 +190,9 @@ Test(loader, background_queues_take_turns) {
     struct seen seen = {0};
     loop_open(&loop, 1);
     block(&loop, &blocker, 1, &seen);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 3; i++)
         cr_assert_eq(loader_queue_new(&q[i], loop.l, 0), 0);
+    for (unsigned i = 0; i < 3; i++) {
         loader_group_init(&g[i], loop.l, q[i]);
         for (unsigned k = 0; k < (i == 1 ? 2 : 4); k++) /* the second has less to do */
             submit(&g[i], 10 * i + k, &seen);
@@ -232,7 +233,179 @@ Test(loader, a_bound_holds_and_is_not_wasted) {
     loop_close(&loop);
 }
 
+/* --- batches --- */
+
+/* A job on a basket, as the loader sees it. */
+static struct job basket_job(unsigned name, uint64_t off, uint32_t n_stored, uint64_t n_out) {
+    return (struct job){.kind = JOB_DECODE,
+                        .source = name,
+                        .file_off = off,
+                        .stored_bytes = n_stored,
+                        .out_bytes = n_out};
+}
+
+/* What the jobs were told to read, in the order of their completion. */
+struct reads {
+    struct seen seen;
+    uint32_t read_bytes[100], n_merged;
+    uint64_t offs[100];
+};
+
+static void on_read(void *ctx, const struct job *job, struct job_result *result) {
+    struct reads *r = ctx;
+    r->read_bytes[r->seen.n] = job->read_bytes;
+    r->offs[r->seen.n] = job->file_off;
+    r->n_merged += job->is_read_ahead;
+    on_done(&r->seen, job, result);
+}
+
+/* The second batch of one worker that is blocked: n jobs at these places of one file, in this
+ * order. */
+static void run_baskets(struct reads *r, const struct job *jobs, unsigned n) {
+    struct loop loop;
+    struct loader_group blocker, ready, g;
+    struct seen seen = {0};
+    *r = (struct reads){0};
+    loop_open(&loop, 1);
+    block(&loop, &blocker, 1, &seen);
+    loader_group_init(&ready, loop.l, loader_demand(loop.l));
+    submit(&ready, 998, &seen); /* stands ready, so that the others gather behind it */
+    loader_group_init(&g, loop.l, loader_demand(loop.l));
+    for (unsigned i = 0; i < n; i++)
+        cr_assert_eq(loader_submit(&g, &jobs[i], on_read, r), 0);
+    cr_assert_eq(stats_of(&loop).n_waiting, n);
+    gate_open();
+    for (int i = 0; i < 5000 && r->seen.n < n; i++)
+        loop_turn(&loop, 100);
+    cr_assert_eq(r->seen.n, n);
+    loop_close(&loop);
+}
+
+Test(loader, neighbours_share_a_read) {
+    struct reads r;
+    struct job jobs[20];
+    /* Ten baskets of one column with a hole of 1000 bytes behind each, then those that fill the
+     * holes, of another. */
+    for (unsigned i = 0; i < 20; i++)
+        jobs[i] = i < 10 ? basket_job(5, 10000 + 2000 * i, 1000, 100)
+                         : basket_job(5, 11000 + 2000 * (i - 10), 1000, 100);
+    run_baskets(&r, jobs, 20);
+    for (unsigned i = 0; i < 10; i++)
+        cr_assert_eq(r.offs[i], 10000 + 1000 * i, "in the file's order: %u", i);
+    cr_assert_eq(r.read_bytes[0], 10000, "half of what waits");
+    cr_assert_eq(r.read_bytes[1], 0);
+    cr_assert_gt(r.n_merged, 12);
+}
+
+Test(loader, what_is_far_apart_is_read_alone) {
+    struct reads r;
+    struct job jobs[40];
+    for (unsigned i = 0; i < 20; i++) /* two files, and more than a gap between any two */
+        jobs[i] = basket_job(i % 2, 1000 + 70000 * i, 1000, 100);
+    for (unsigned i = 20; i < 40; i++)
+        jobs[i] = basket_job(3, 1000 + 66537 * i, 1000, 100);
+    run_baskets(&r, jobs, 40);
+    for (unsigned i = 0; i < 40; i++)
+        cr_assert_eq(r.read_bytes[i], 0);
+    cr_assert_eq(r.n_merged, 0);
+}
+
+Test(loader, reads_are_bounded) {
+    struct reads r;
+    struct job jobs[20];
+    for (unsigned i = 0; i < 20; i++)
+        jobs[i] = basket_job(1, 1500000 * i, 1500000, 100);
+    run_baskets(&r, jobs, 20);
+    for (unsigned i = 0; i < 20; i++)
+        cr_assert_leq(r.read_bytes[i], 4 << 20);
+    cr_assert_eq(r.read_bytes[0], 3000000);
+}
+
+Test(loader, a_file_of_the_same_offsets_is_no_neighbour) {
+    struct reads r;
+    struct job jobs[20];
+    for (unsigned i = 0; i < 20; i++)
+        jobs[i] = basket_job(i, 1000 * i, 1000, 100);
+    run_baskets(&r, jobs, 20);
+    cr_assert_eq(r.n_merged, 0);
+}
+
+/* Two workers, and jobs that all wait when they become free: none gets more than a few of them. */
+Test(loader, a_batch_leaves_work_for_others) {
+    struct loop loop;
+    struct loader_group blocker, g;
+    struct seen seen = {0}, blocked = {0};
+    loop_open(&loop, 2);
+    block(&loop, &blocker, 2, &blocked);
+    loader_group_init(&g, loop.l, loader_demand(loop.l));
+    for (unsigned i = 0; i < 8; i++) {
+        struct job job = basket_job(1, 1000 * i, 1000, 100);
+        job.in_off = 20000; /* us */
+        cr_assert_eq(loader_submit(&g, &job, on_done, &seen), 0);
+    }
+    fake_reset();
+    struct timespec t0, t1;
+    clock_gettime(CLOCK_MONOTONIC, &t0);
+    gate_open();
+    loop_wait(&loop, &seen, 8);
+    clock_gettime(CLOCK_MONOTONIC, &t1);
+    double s = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
+    cr_assert_eq(fake_most_running(), 2);
+    cr_assert_lt(s, 0.13, "one worker alone takes 0.16 s, two 0.08 s: %f", s);
+    loop_close(&loop);
+}
+
 /* --- move and cancel --- */
+
+Test(loader, a_demand_finds_a_batch_that_stands_ready) {
+    struct loop loop;
+    struct loader_queue *q;
+    struct loader_group blocker, background, demand;
+    struct seen seen = {0};
+    loop_open(&loop, 1);
+    cr_assert_eq(loader_queue_new(&q, loop.l, 0), 0);
+    block(&loop, &blocker, 1, &seen);
+    loader_group_init(&background, loop.l, q);
+    loader_group_init(&demand, loop.l, loader_demand(loop.l));
+    submit(&background, 100, &seen);
+    cr_assert_eq(stats_of(&loop).n_waiting, 0);
+    submit(&demand, 1, &seen);
+    cr_assert_eq(stats_of(&loop).n_waiting, 1, "it made room");
+    gate_open();
+    loop_wait(&loop, &seen, 3);
+    cr_assert_eq(fake_run(1), 1);
+    cr_assert_eq(fake_run(2), 100);
+    loader_queue_free(q);
+    loop_close(&loop);
+}
+
+Test(loader, a_batch_goes_on_without_the_thread_that_hangs) {
+    struct loop loop;
+    struct loader_group first, g;
+    struct seen seen = {0}, slept = {0};
+    loop_open(&loop, 1);
+    loader_group_init(&first, loop.l, loader_demand(loop.l));
+    for (unsigned i = 0; i < 2; i++) /* runs, stands ready */
+        cr_assert_eq(loader_submit(&first, &(struct job){.in_off = 30000}, on_done, &slept), 0);
+    loader_group_init(&g, loop.l, loader_demand(loop.l));
+    for (unsigned i = 0; i < 12; i++) {
+        struct job job = basket_job(i, 0, 1000, 100);
+        job.in_bytes = i == 2; /* hangs at the gate */
+        cr_assert_eq(loader_submit(&g, &job, on_done, &seen), 0);
+    }
+    for (int i = 0; i < 5000 && fake_n_runs() < 5; i++)
+        loop_turn(&loop, 1);
+    cr_assert(gate_wait(1));
+    loop_turn(&loop, 0);
+    loop.now_ms += STUCK_MS + 1;
+    loop_turn(&loop, 0);
+    loop_wait(&loop, &seen, 12);
+    cr_assert_eq(seen.n_failed, 1);
+    cr_assert_eq(seen.sources[2], 2, "it is answered where it stood");
+    cr_assert_eq(fake_n_runs(), 14, "and no job ran twice");
+    gate_open();
+    loop_close(&loop);
+}
 
 Test(loader, a_moved_group_keeps_its_order_and_its_future) {
     struct loop loop;
@@ -427,6 +600,8 @@ Test(loader, free_answers_everybody) {
         0);
     for (int i = 0; i < 20; i++)
         cr_assert_eq(loader_submit(&chain.group, &(struct job){0}, on_late, &chain), 0);
+    for (int i = 0; i < 5000 && fake_n_running() == 0; i++)
+        loop_turn(&loop, 1);
     loop_close(&loop);
     cr_assert_eq(seen.n, 1);
     cr_assert_eq(seen.status, 0, "a running job ends as it does");

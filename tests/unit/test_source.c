@@ -284,13 +284,16 @@ Test(source, says_why_a_branch_is_not_read) {
         struct rootfile_branch branch;
         const char *reason;
     } cases[] = {
-        {{.name = "c", .leaves = {{"TLeafC", "c", 1, 0, 0}}, .n_leaves = 1}, "TLeafC"},
-        {{.name = "d", .leaves = {{"TLeafD32", "d", 1, 0, 0}}, .n_leaves = 1}, "TLeafD32"},
-        {{.name = "none"}, "0 leaves"},
+        {{.name = "c", .leaves = {{"TLeafQ", "c", 1, 0, 0}}, .n_leaves = 1}, "TLeafQ"},
+        {{.name = "d", .leaves = {{"TLeafD32", "d[1,0,8]", 1, 0, 0}}, .n_leaves = 1}, "range"},
+        {{.name = "d", .leaves = {{"TLeafD32", "d[0,1/0]", 1, 0, 0}}, .n_leaves = 1}, "range"},
+        {{.name = "d", .leaves = {{"TLeafF16", "d[0,0,24]", 1, 0, 0}}, .n_leaves = 1}, "range"},
+        {{.name = "d", .leaves = {{"TLeafD32", "d[2][0,1]", 2, 0, 0}}, .n_leaves = 1}, "range"},
+        {{.name = "none"}, "without leaves"},
         {{.name = "two",
-          .leaves = {{"TLeafI", "a", 1, 0, 0}, {"TLeafI", "b", 1, 0, 0}},
+          .leaves = {{"TLeafI", "a", 1, 0, 0}, {"TLeafC", "b", 1, 0, 0}},
           .n_leaves = 2},
-         "2 leaves"},
+         "a leaf list"},
         {{.name = "z", .leaves = {{"TLeafI", "z[3", 3, 0, 0}}, .n_leaves = 1}, "unclear"},
         {{.name = "y", .leaves = {{"TLeafI", "y[3]", 4, 0, 0}}, .n_leaves = 1}, "length 4"},
         {{.name = "w", .leaves = {{"TLeafI", "w", 2, 0, 0}}, .n_leaves = 1}, "length 2"},
@@ -393,7 +396,8 @@ Test(source, refuses_baskets_that_are_not_as_the_tree_says) {
         {12, 13, 3, "end at byte 13"},
         {12, UINT32_MAX - 60, 3, "end at byte"},
         {0x7fffffff, 12, 3, "limit"},
-        {SOURCE_MAX_BASKET_BYTES, 12, 3, "stored ones"},
+        {SOURCE_MAX_BASKET_BYTES, 12, 3, "bytes of offsets for 3 entries"},
+        {SOURCE_MAX_BASKET_BYTES, SOURCE_MAX_BASKET_BYTES - 12, 3, "stored ones"},
         {0xf0000000, 12, 3, "sizes"},
     };
     for (unsigned i = 0; i < ARRAY_LEN(cases); i++) {

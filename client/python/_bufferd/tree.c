@@ -54,11 +54,12 @@ static PyObject *tree_n_entries(PyObject *self, void *closure) {
 }
 
 static PyObject *column_tuple(const struct bufferd_column *c) {
-    return Py_BuildValue("(NNNNNNNiIKKK)", text_from(c->name), text_from(c->title),
+    return Py_BuildValue("(NNNNNNNiIKKKINN)", text_from(c->name), text_from(c->title),
                          text_from(c->class_name), text_from(c->type_name), text_from(c->reason),
                          text_from(c->counter), PyBool_FromLong(c->has_data), c->item_type,
                          c->n_per_entry, (unsigned long long)c->n_entries,
-                         (unsigned long long)c->n_baskets, (unsigned long long)c->zip_bytes);
+                         (unsigned long long)c->n_baskets, (unsigned long long)c->zip_bytes,
+                         c->n_levels, PyBool_FromLong(c->is_string), PyBool_FromLong(c->is_member));
 }
 
 static PyObject *tree_columns(PyObject *self, PyObject *ignored) {
@@ -79,7 +80,8 @@ static PyObject *tree_columns(PyObject *self, PyObject *ignored) {
 static PyMethodDef tree_methods[] = {
     {"columns", tree_columns, METH_NOARGS,
      "columns()\n--\n\nTuples (name, title, class_name, type_name, reason, counter, has_data, "
-     "item_type, n_per_entry, n_entries, n_baskets, zip_bytes) in the tree's order."},
+     "item_type, n_per_entry, n_entries, n_baskets, zip_bytes, n_levels, is_string, is_member) in "
+     "the tree's order."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -6,6 +6,8 @@ Source numbers and tree indexes belong to the daemon that gave them out, so they
 
 from __future__ import annotations
 
+import math
+import re
 import logging
 import os
 import threading
@@ -41,15 +43,24 @@ class Column(NamedTuple):
     n_entries: int
     n_baskets: int
     zip_bytes: int
+    n_levels: int  #: of nested lists of its own; a jagged branch has its counter's
+    is_string: bool
+    is_member: bool  #: of a record, "branch.member"
+
+    @property
+    def depth(self):
+        """How many lists are nested in each entry."""
+        return 1 if self.counter else self.n_levels
+
+    @property
+    def shape(self):
+        """The fixed dimensions, or None when only their product is known."""
+        dims = tuple(int(n) for n in re.findall(r"\[([0-9]+)\]", self.type_name or ""))
+        return dims if math.prod(dims) == self.n_per_entry else None
 
     def is_native(self, tree):
-        """True when each entry is one item, or a list of items, of a type that NumPy has."""
-        return (
-            self.reason is None
-            and self.has_data
-            and self.n_per_entry == 1
-            and self.n_entries == tree.n_entries
-        )
+        """True when the daemon reads all of the tree's entries of it."""
+        return self.reason is None and self.has_data and self.n_entries == tree.n_entries
 
 
 class Tree:

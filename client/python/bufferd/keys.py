@@ -14,14 +14,10 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 #: what a program takes of its branch
-VALUES, CONTENT, OFFSETS, COUNTS = "values", "content", "offsets", "counts"
+VALUES, OFFSETS, COUNTS = "values", "offsets", "counts"
 
-_PROGRAMS = {
-    ("data", "!load"): VALUES,
-    ("data", "!load,!content"): CONTENT,
-    ("offsets", "!load,!offsets"): OFFSETS,
-    ("offsets", "!load,!counts2offsets,!skip,!offsets"): COUNTS,
-}
+_COUNTS = "!load,!counts2offsets,!skip,!offsets"
+_MAX_DEPTH = 3
 
 
 class CoffeaKey(NamedTuple):
@@ -33,12 +29,28 @@ class CoffeaKey(NamedTuple):
     form: str  #: unquoted
 
     def program(self):
-        """(what, branch) of a program that columns answer, else None."""
+        """(what, depth, branch, field) of a program that columns answer, else None: the values
+        below `depth` lists (of a member of the records there), or the offsets of the lists there.
+        """
         branch, _, rest = self.form.partition(",")
-        what = _PROGRAMS.get((self.attribute, rest))
-        if what is None or not branch or branch.startswith("!"):
+        if not branch or branch.startswith("!"):
             return None
-        return what, branch
+        if self.attribute == "offsets" and rest == _COUNTS:
+            return COUNTS, 0, branch, None
+        op, *ops = rest.split(",")
+        if op != "!load":
+            return None
+        depth = 0
+        while ops and ops[0] == "!content" and depth < _MAX_DEPTH:
+            depth += 1
+            ops.pop(0)
+        if self.attribute == "offsets":
+            return (OFFSETS, depth, branch, None) if ops == ["!offsets"] else None
+        if self.attribute != "data" or not ops:
+            return (VALUES, depth, branch, None) if self.attribute == "data" else None
+        if len(ops) == 2 and ops[1] == "!item" and not ops[0].startswith("!"):
+            return VALUES, depth, branch, ops[0]
+        return None
 
 
 def parse(key):

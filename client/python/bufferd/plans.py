@@ -83,7 +83,9 @@ class Plans:
         program = parsed.program()
         if program is None:
             return None
-        what, branch = program
+        what, depth, branch, field = program
+        if field is not None:
+            branch = f"{branch}.{field}"
         try:
             tree = self.connection.tree(source, parsed.tree)
         except Error as e:
@@ -93,26 +95,30 @@ class Plans:
         column = tree.columns.get(branch)
         if column is None or not column.is_native(tree) or parsed.stop > tree.n_entries:
             return None
-        wants_list = what in (keys.CONTENT, keys.OFFSETS)
-        if wants_list != (column.counter is not None):
+        if column.n_per_entry != 1 or column.is_member != (field is not None):
             return None
-        if what == keys.COUNTS and column.item_type not in _INTEGERS:
+        if what == keys.VALUES and depth != column.depth:
             return None
-        n = parsed.stop - parsed.start
-        is_offsets = what in (keys.OFFSETS, keys.COUNTS)
+        if what == keys.OFFSETS and depth >= column.depth:
+            return None
+        if what == keys.COUNTS and (column.depth or column.item_type not in _INTEGERS):
+            return None
+        n = parsed.stop - parsed.start if depth == 0 else None
+        is_offsets = what != keys.VALUES
+        by_counter = what == keys.OFFSETS and column.counter
         text = _bufferd.key_column(
             source.source_id,
             tree.path,
             parsed.start,
             parsed.stop,
-            column.counter if what == keys.OFFSETS else branch,
-            _bufferd.OFFSETS if is_offsets else _bufferd.DATA,
+            column.counter if by_counter else column.name,
+            _bufferd.OFFSETS + depth if is_offsets else _bufferd.DATA,
         )
         if text is None:
             return None
         if is_offsets:
-            return Plan(text, True, _INT64, n + 1, source.path)
-        return Plan(text, True, column.item_type, None if wants_list else n, source.path)
+            return Plan(text, True, _INT64, None if n is None else n + 1, source.path)
+        return Plan(text, True, column.item_type, n, source.path)
 
     def _derived_plan(self, parsed, source):
         text = self.connection.derived_key(source, keys.derived_name(parsed))
@@ -122,6 +128,9 @@ class Plans:
         """(plan, view) of a coffea key; the view is None when coffea has to make it. Raises Error
         when the daemon cannot be asked."""
         plan = self.plan(key)
+        view = self.session.find(plan.key) if plan is not None else None
+        if view is not None and plan.accepts(view):
+            return plan, view
         for _ in range(3):
             if plan is None:
                 return None, None

@@ -133,13 +133,16 @@ class Tree:
 
     def keys(self):
         """Full paths of all branches."""
-        return list(self._index.columns) if self._index else self._uproot().keys()
+        return list(self._branches()) if self._index else self._uproot().keys()
 
     def typenames(self):
         """Branch to type as C++ names it."""
         if self._index is None:
             return self._uproot().typenames()
-        return {name: c.type_name for name, c in self._index.columns.items()}
+        return {name: c.type_name for name, c in self._branches().items()}
+
+    def _branches(self):
+        return {name: c for name, c in self._index.columns.items() if not c.is_member}
 
     def arrays(self, expressions=None, entry_start=None, entry_stop=None, library="ak"):
         """Columns of the entries ``[entry_start, entry_stop)``.
@@ -157,6 +160,8 @@ class Tree:
             raise ValueError("library must be 'ak' or 'np'")
         start, stop = _entry_range(entry_start, entry_stop, self.num_entries)
         fields = self._fields(expressions)
+        if library == "np" and fields:
+            fields = {n: c if c and _is_numpy_like(c) else None for n, c in fields.items()}
         if fields is None:
             return self._uproot().arrays(
                 expressions, entry_start=start, entry_stop=stop, library=library
@@ -184,8 +189,15 @@ class Tree:
             column = self._column(name) if isinstance(name, str) else None
             if column is None:
                 return None
-            fields[name] = column if column.is_native(self._index) else None
+            fields[name] = column if self._is_native(column) else None
         return fields
+
+    def _is_native(self, column):
+        return column.is_native(self._index) and column.shape is not None
+
+    def _is_plain(self, column):
+        """Native, and a field of uproot's as well, where a record is one field."""
+        return self._is_native(column) and not column.is_member
 
     def _column(self, name):
         column = self._index.columns.get(name)
@@ -204,28 +216,28 @@ class Tree:
     def _find_all_fields(self):
         columns = [c for c in self._index.columns.values() if c.has_data]
         fields = {c.name.rpartition("/")[2]: c for c in columns}
-        if len(fields) == len(columns) and all(c.is_native(self._index) for c in columns):
+        if len(fields) == len(columns) and all(self._is_plain(c) for c in columns):
             return fields
         # uproot alone knows which of the others it can read, and under what name.
         names = self._uproot().arrays(entry_stop=0).fields
         for name in names:
             column = fields.get(name)
-            if column is None or not column.is_native(self._index):
+            if column is None or not self._is_plain(column):
                 fields[name] = None
         return {name: fields[name] for name in names}
 
     # ---- from the daemon ----
 
     def _native(self, connection, source, fields, start, stop):
-        """Name to (values, offsets or None) of what the daemon made."""
+        """Name to (column, values, offsets of each level) of what the daemon made."""
         if source.source_id != self._index.source_id:
             raise Error(0, "changed", f"{self._file.path} was changed after this tree was opened")
         keys_of = {}
         for name, column in fields.items():
-            pair = self._column_keys(source, column, start, stop) if column else None
-            if pair is not None:
-                keys_of[name] = pair
-        texts = list(dict.fromkeys(text for pair in keys_of.values() for text in pair if text))
+            texts = self._column_keys(source, column, start, stop) if column else None
+            if texts is not None:
+                keys_of[name] = texts
+        texts = list(dict.fromkeys(text for texts in keys_of.values() for text in texts))
         if not texts:
             return {}
         results, _ = connection.session.materialize(texts)
@@ -236,10 +248,10 @@ class Tree:
             else:
                 arrays[text] = result.array()
         parts = {}
-        for name, (values_key, offsets_key) in keys_of.items():
-            part = arrays.get(values_key), arrays.get(offsets_key)
-            if _is_whole(part, fields[name], offsets_key is not None, stop - start):
-                parts[name] = part
+        for name, texts in keys_of.items():
+            values, *offsets = map(arrays.get, texts)
+            if _is_whole(values, offsets, fields[name], stop - start):
+                parts[name] = fields[name], values, offsets
         return parts
 
     def _column_keys(self, source, column, start, stop):
@@ -248,18 +260,17 @@ class Tree:
                 source.source_id, self._index.path, start, stop, branch, verb
             )
 
-        values = text(column.name, _bufferd.DATA)
-        offsets = text(column.counter, _bufferd.OFFSETS) if column.counter else None
-        if values is None or (column.counter and offsets is None):
-            return None
-        return values, offsets
+        texts = [text(column.name, _bufferd.DATA)]
+        for level in range(column.depth):
+            texts.append(text(column.counter or column.name, _bufferd.OFFSETS + level))
+        return None if None in texts else texts
 
     # ---- from uproot, shared ----
 
     def _from_uproot(self, name, start, stop, library):
         if library == "np":
             array = self._uproot()[name].array(entry_start=start, entry_stop=stop, library="np")
-            return array, None
+            return None, array, []
         import awkward as ak
 
         shared_as = "/".join(
@@ -280,42 +291,71 @@ def _entry_range(start, stop, n):
     return start, min(max(stop, start), n)
 
 
-def _is_whole(part, column, is_jagged, n):
-    values, offsets = part
-    if values is None or (is_jagged and offsets is None):
+def _is_numpy_like(column):
+    """Does uproot make NumPy arrays of its entries, and not other objects?"""
+    return column.depth < 2 and not column.is_string and not column.type_name.startswith(
+        ("std::set<", "std::list<")
+    )
+
+
+def _is_whole(values, offsets, column, n):
+    """Do the arrays fit together?"""
+    if values is None or any(each is None for each in offsets):
         return False
     if _bufferd.ITEM_TYPES.get(values.dtype.str) != column.item_type:
         return False
-    if not is_jagged:
-        return len(values) == n
-    return len(offsets) == n + 1 and offsets[0] == 0 and offsets[-1] == len(values)
+    for each in offsets:
+        if len(each) != n + 1 or each[0] != 0:
+            return False
+        n = each[-1]
+    return len(values) == n * column.n_per_entry
+
+
+def _as_layout(column, values, offsets):
+    import awkward as ak
+
+    if column is not None and column.shape:
+        values = values.reshape((-1, *column.shape))
+    is_string = column is not None and column.is_string
+    parameters = {"__array__": "char"} if is_string else None
+    layout = ak.contents.NumpyArray(values, parameters=parameters)
+    names = (["string"] if is_string else []) + _list_names(column)[::-1][is_string:]
+    for each, name in zip(reversed(offsets), names, strict=True):
+        parameters = {"__array__": name} if name else None
+        layout = ak.contents.ListOffsetArray(ak.index.Index64(each), layout, parameters=parameters)
+    return layout
+
+
+def _list_names(column):
+    """What awkward calls the lists of each level, the outermost first; None: nothing."""
+    names, text = [], column.type_name if column is not None else ""
+    for _ in range(column.depth if column is not None else 0):
+        names.append("set" if text.startswith("std::set<") else None)
+        text = text.partition("<")[2]
+    return names
 
 
 def _as_awkward(parts, length):
     import awkward as ak
 
-    contents = []
-    for part in parts.values():
-        if not isinstance(part, tuple):
-            contents.append(part.layout)
-            continue
-        values, offsets = part
-        layout = ak.contents.NumpyArray(values)
-        if offsets is not None:
-            layout = ak.contents.ListOffsetArray(ak.index.Index64(offsets), layout)
-        contents.append(layout)
+    contents = [
+        _as_layout(*part) if isinstance(part, tuple) else part.layout for part in parts.values()
+    ]
     return ak.Array(ak.contents.RecordArray(contents, list(parts), length=length))
 
 
 def _as_numpy(parts):
     out = {}
-    for name, (values, offsets) in parts.items():
-        if offsets is None:
+    for name, (column, values, offsets) in parts.items():
+        if column is not None and column.shape:
+            values = values.reshape((-1, *column.shape))
+        if not offsets:
             out[name] = values
             continue
-        lists = out[name] = np.empty(len(offsets) - 1, dtype=object)
+        (ends,) = offsets
+        lists = out[name] = np.empty(len(ends) - 1, dtype=object)
         for i in range(len(lists)):
-            lists[i] = values[offsets[i] : offsets[i + 1]]
+            lists[i] = values[ends[i] : ends[i + 1]]
     return out
 
 

@@ -46,6 +46,9 @@ static void key_apply(struct cursor *c, struct tree_basket *b) {
     else if (k.obj_bytes > SOURCE_MAX_BASKET_BYTES)
         cursor_fail(c, "it claims %u uncompressed bytes, the limit is %u", k.obj_bytes,
                     SOURCE_MAX_BASKET_BYTES);
+    else if (k.obj_bytes - border > 2 * (8 + 4 * (uint64_t)n_entries + 4))
+        cursor_fail(c, "it claims %u bytes of offsets for %u entries", k.obj_bytes - border,
+                    n_entries);
     if (c->has_failed)
         return;
     b->raw_bytes = k.obj_bytes;
@@ -154,32 +157,50 @@ static int planned_check(const struct tree_basket *said, const struct tree_baske
                  (unsigned long long)now->file_off);
 }
 
+int ttree_read_ahead(const struct source *s, struct source_bounce *packed, uint64_t off, uint64_t n,
+                     char *error) {
+    packed->n_held = 0;
+    int r = source_bounce_reserve(packed, n);
+    if (r)
+        return fault(error, r, "no memory for %llu stored bytes", (unsigned long long)n);
+    r = root_read(s, packed->data, n, off, error);
+    if (r)
+        return r;
+    packed->off = off;
+    packed->n_held = n;
+    return 0;
+}
+
+int ttree_find_basket(const struct source_bounce *packed, struct tree_basket *basket, char *error) {
+    struct tree_basket completed = *basket;
+    int r = key_read(&completed, packed->data + (basket->file_off - packed->off),
+                     basket->stored_bytes, error);
+    if (r == 0)
+        r = planned_check(basket, &completed, error);
+    if (r == 0)
+        *basket = completed;
+    return r;
+}
+
 int ttree_fetch_basket(const struct source *s, struct source_bounce *packed,
                        struct tree_basket *basket, uint64_t *n_readp, char *error) {
-    struct tree_basket completed = *basket;
     if (!range_is_inside(basket->file_off, basket->stored_bytes, s->io.identity.n_bytes) ||
         basket->stored_bytes > SOURCE_MAX_BASKET_BYTES)
         return fault(error, SOURCE_E_CORRUPT,
                      "the basket at byte %llu, %u bytes, is outside of the file or too large",
                      (unsigned long long)basket->file_off, basket->stored_bytes);
-    int r = source_bounce_reserve(packed, basket->stored_bytes);
-    if (r)
-        return fault(error, r, "no memory for a basket of %u bytes", basket->stored_bytes);
-    r = root_read(s, packed->data, basket->stored_bytes, basket->file_off, error);
+    int r = ttree_read_ahead(s, packed, basket->file_off, basket->stored_bytes, error);
     if (r == 0)
-        r = key_read(&completed, packed->data, basket->stored_bytes, error);
-    if (r == 0)
-        r = planned_check(basket, &completed, error);
+        r = ttree_find_basket(packed, basket, error);
     if (r)
         return r;
     *n_readp = basket->stored_bytes;
-    *basket = completed;
     return 0;
 }
 
 int ttree_unpack_basket(struct codec *codec, const struct source_bounce *packed,
                         const struct tree_basket *basket, uint8_t *dst, char *error) {
-    const uint8_t *src = packed->data + basket->key_bytes;
+    const uint8_t *src = packed->data + (basket->file_off - packed->off) + basket->key_bytes;
     size_t n_src = basket->stored_bytes - basket->key_bytes;
     if (n_src == basket->raw_bytes) {
         if (n_src > 0)

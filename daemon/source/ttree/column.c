@@ -12,25 +12,12 @@
 #include "../../../proto/tree_index.h"
 #include "../../../proto/wire.h"
 #include "../text.h"
+#include "dimensions.h"
+#include "range.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#define MAX_DIMENSIONS_TEXT 64
-#define MAX_PER_ENTRY (1u << 24)
-#define TYPE_ARRAY 20 /* TStreamerInfo::kOffsetL: a fixed array of the type */
-#define TYPE_POINTER 40
-
-enum { ELEMENT_PLAIN = 0, ELEMENT_CLONES = 3, ELEMENT_STL = 4 };
-enum { ELEMENT_IN_CLONES = 31, ELEMENT_IN_STL = 41 };
-
-/* The leaf's title, "name[counter][3][2]", taken apart. */
-struct dimensions {
-    bool has_any, has_counter, is_odd;
-    uint64_t product;
-    char text[MAX_DIMENSIONS_TEXT]; /* "[3][2]" */
-};
 
 void column_refuse(struct column *c, const char *format, ...) {
     va_list args;
@@ -41,52 +28,6 @@ void column_refuse(struct column *c, const char *format, ...) {
     c->counter_branch = MODEL_NONE;
 }
 
-static bool is_number(const char *p, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (p[i] < '0' || p[i] > '9')
-            return false;
-    return n > 0 && n < 9 && p[0] != '0';
-}
-
-static void dimension_add(struct dimensions *d, const char *p, size_t n) {
-    if (!is_number(p, n)) {
-        d->is_odd |= d->has_any; /* only the first may be a counter */
-        d->has_counter = true;
-    } else {
-        size_t used = strlen(d->text);
-        d->is_odd |= used + n + 3 > sizeof(d->text);
-        if (!d->is_odd)
-            snprintf(d->text + used, sizeof(d->text) - used, "[%.*s]", (int)n, p);
-        d->product = MIN(d->product * strtoul(p, NULL, 10), (uint64_t)MAX_PER_ENTRY + 1);
-    }
-    d->has_any = true;
-}
-
-static struct dimensions dimensions_parse(struct str title) {
-    struct dimensions d = {.product = 1};
-    const char *p = title.ptr, *end = p + title.len;
-    while (p < end && *p != '[' && *p != ']')
-        p++;
-    while (p < end && *p == '[') {
-        const char *start = ++p;
-        while (p < end && *p != '[' && *p != ']')
-            p++;
-        if (p == end || *p != ']' || p == start) {
-            d.is_odd = true;
-            return d;
-        }
-        dimension_add(&d, start, (size_t)(p - start));
-        p++;
-    }
-    for (; p < end; p++)
-        d.is_odd |= *p == '[';
-    return d;
-}
-
-struct numeric {
-    uint8_t item_type;
-    const char *type_name;
-};
 static const struct numeric BOOL = {ITEM_BOOL, "bool"};
 static const struct numeric I1 = {ITEM_I1, "int8_t"}, U1 = {ITEM_U1, "uint8_t"};
 static const struct numeric I2 = {ITEM_I2, "int16_t"}, U2 = {ITEM_U2, "uint16_t"};
@@ -94,8 +35,7 @@ static const struct numeric I4 = {ITEM_I4, "int32_t"}, U4 = {ITEM_U4, "uint32_t"
 static const struct numeric I8 = {ITEM_I8, "int64_t"}, U8 = {ITEM_U8, "uint64_t"};
 static const struct numeric F4 = {ITEM_F4, "float"}, F8 = {ITEM_F8, "double"};
 
-/* TStreamerInfo's numbers of basic types; NULL: none that is read. */
-static const struct numeric *numeric_of_element(int32_t type) {
+const struct numeric *numeric_of_element(int32_t type) {
     if (type > TYPE_ARRAY && type < TYPE_POINTER)
         type -= TYPE_ARRAY;
     static const struct numeric *const types[] = {
@@ -105,7 +45,7 @@ static const struct numeric *numeric_of_element(int32_t type) {
     return type >= 0 && (size_t)type < ARRAY_LEN(types) ? types[type] : NULL;
 }
 
-static const struct numeric *numeric_of_leaf(const struct leaf *l) {
+const struct numeric *numeric_of_leaf(const struct leaf *l) {
     static const struct {
         const char *class_name;
         const struct numeric *plain, *if_unsigned;
@@ -117,10 +57,6 @@ static const struct numeric *numeric_of_leaf(const struct leaf *l) {
         if (str_is(l->class_name, kinds[i].class_name))
             return l->is_unsigned ? kinds[i].if_unsigned : kinds[i].plain;
     return str_is(l->class_name, "TLeafElement") ? numeric_of_element(l->element_type) : NULL;
-}
-
-static int text_width(struct str s) {
-    return (int)MIN(s.len, 64);
 }
 
 /* A reason why no leaf of it is looked at. False: there is none. */
@@ -135,8 +71,8 @@ static bool branch_refuse(struct column *c, const struct branch *b) {
     else if (b->n_branches > 0)
         column_refuse(c, "a group of %u branches, class %.*s", b->n_branches,
                       element.len ? text_width(element) : 4, element.len ? element.ptr : "none");
-    else if (b->n_leaves != 1)
-        column_refuse(c, "%u leaves in one branch (leaf list)", b->n_leaves);
+    else if (b->n_leaves == 0)
+        column_refuse(c, "a branch without leaves");
     else if (!str_is(class_name, "TBranch") && !b->is_element)
         column_refuse(c, "%.*s of class %.*s", text_width(class_name), class_name.ptr,
                       text_width(element), element.ptr);
@@ -147,13 +83,13 @@ static bool branch_refuse(struct column *c, const struct branch *b) {
 
 /* Members of split classes are as their leaf says; other elements are objects. */
 static bool element_refuse(struct column *c, const struct branch *b, const struct leaf *l) {
-    bool is_member = b->element_type == ELEMENT_IN_CLONES || b->element_type == ELEMENT_IN_STL;
+    bool is_member = branch_is_in_collection(b);
     if (!b->is_element)
         return false;
     if (b->has_counter2)
         column_refuse(c, "class %.*s: a collection in a collection", text_width(b->element_class),
                       b->element_class.ptr);
-    else if (!is_member && b->element_type != ELEMENT_PLAIN)
+    else if (!is_member && b->element_type != ELEMENT_PLAIN && b->element_type != ELEMENT_OBJECT)
         column_refuse(c, "class %.*s: branch type %d", text_width(b->element_class),
                       b->element_class.ptr, b->element_type);
     else if (is_member && !l->has_counter)
@@ -167,7 +103,8 @@ static bool element_refuse(struct column *c, const struct branch *b, const struc
 static bool dimensions_refuse(struct column *c, const struct leaf *l, const struct dimensions *d) {
     if (d->is_odd || d->has_counter != l->has_counter)
         column_refuse(c, "leaf \"%.*s\": unclear dimensions", text_width(l->title), l->title.ptr);
-    else if (l->len < 1 || (uint32_t)l->len > MAX_PER_ENTRY || d->product != (uint32_t)l->len)
+    else if (l->len < 1 || (uint32_t)l->len > DIMENSIONS_MAX_PRODUCT ||
+             d->product != (uint32_t)l->len)
         column_refuse(c, "leaf \"%.*s\": dimensions do not make its length %d",
                       text_width(l->title), l->title.ptr, l->len);
     else
@@ -207,29 +144,99 @@ static bool collection_describe(struct column *c, const struct model *m, const s
     return true;
 }
 
-static void leaf_describe(struct column *c, const struct model *m, const struct leaf *l,
-                          const struct numeric *type) {
+/* A Double32_t or Float16_t. */
+static int32_t short_float_of(const struct leaf *l) {
+    if (str_is(l->class_name, "TLeafD32"))
+        return TYPE_DOUBLE32;
+    if (str_is(l->class_name, "TLeafF16"))
+        return TYPE_FLOAT16;
+    int32_t type = l->element_type;
+    if (type > TYPE_ARRAY && type < TYPE_POINTER)
+        type -= TYPE_ARRAY;
+    return type == TYPE_DOUBLE32 || type == TYPE_FLOAT16 ? type : 0;
+}
+
+static const struct numeric DOUBLE32 = {ITEM_F8, "Double32_t"}, FLOAT16 = {ITEM_F4, "Float16_t"};
+
+/* How they are stored says the title: the leaf's, or the class's member's. */
+static const struct numeric *short_float_describe(struct column *c, const struct model *m,
+                                                  const struct branch *b, const struct leaf *l,
+                                                  int32_t type) {
+    bool is_double = type == TYPE_DOUBLE32;
+    struct str title = l->title;
+    if (str_is(l->class_name, "TLeafElement")) {
+        const struct streamer_element *e = column_streamer(m, b);
+        if (!e) {
+            column_refuse(c, "leaf \"%.*s\": the range of its %s is unknown", text_width(l->title),
+                          l->title.ptr, is_double ? "Double32_t" : "Float16_t");
+            return NULL;
+        }
+        title = e->title;
+    }
+    struct range r;
+    if (!range_parse(&r, title, is_double)) {
+        column_refuse(c, "leaf \"%.*s\": an unclear range", text_width(title), title.ptr);
+        return NULL;
+    }
+    c->layout.coding = r.coding;
+    c->layout.n_bits = r.n_bits;
+    c->layout.low = r.low;
+    c->layout.step = r.step;
+    c->layout.unit_bytes = (uint32_t)l->len * (r.coding == CODING_TRUNCATED ? 3 : 4);
+    if (r.coding == CODING_FLOAT)
+        return &F4; /* uproot names it by what is stored */
+    return is_double ? &DOUBLE32 : &FLOAT16;
+}
+
+/* TObject's bits: two bytes follow them where the object is referred to. */
+static void bits_describe(struct column *c, const struct branch *b) {
+    if (b->is_element && b->streamer_type == TYPE_BITS && c->kind == COLUMN_FLAT &&
+        c->n_per_entry == 1) {
+        c->kind = COLUMN_LISTS;
+        c->layout.unit_bytes = 4;
+        c->layout.flags = LAYOUT_LONG_TAIL;
+    }
+}
+
+static void leaf_describe(struct column *c, const struct model *m, const struct branch *b,
+                          const struct leaf *l, const struct numeric *type) {
+    int32_t short_float = short_float_of(l);
     struct dimensions d = dimensions_parse(l->title);
-    if (d.has_any && d.text[0] == '\0' && l->len > 1 && (uint32_t)l->len <= MAX_PER_ENTRY) {
+    if ((d.has_any || d.has_range) && d.text[0] == '\0' && l->len > 1 &&
+        (uint32_t)l->len <= DIMENSIONS_MAX_PRODUCT) {
         d.product = (uint32_t)l->len; /* named constants: only the product is known */
         snprintf(d.text, sizeof(d.text), "[%d]", l->len);
         d.has_counter = l->has_counter;
     }
     if (dimensions_refuse(c, l, &d))
         return;
+    if (short_float && d.has_any && d.has_range) {
+        column_refuse(c, "leaf \"%.*s\": dimensions and a range", text_width(l->title),
+                      l->title.ptr);
+        return;
+    }
+    if (short_float)
+        type = short_float_describe(c, m, b, l, short_float);
+    if (!type)
+        return;
     c->kind = COLUMN_FLAT;
-    c->item_type = type->item_type;
+    c->item_type = short_float == TYPE_DOUBLE32 ? ITEM_F8 : type->item_type;
     c->n_per_entry = (uint32_t)l->len;
     snprintf(c->type_name, sizeof(c->type_name), "%s%s%s", type->type_name,
              l->has_counter ? "[]" : "", d.text);
     if (l->has_counter)
         counter_set(c, m, l);
+    bits_describe(c, b);
 }
 
 void column_describe(struct column *out, const struct model *m, const struct branch *b) {
     *out = (struct column){.item_type = ITEM_BYTES, .n_per_entry = 1, .counter_branch = MODEL_NONE};
     if (collection_describe(out, m, b) || branch_refuse(out, b))
         return;
+    if (b->n_leaves > 1) {
+        column_describe_leaves(out, m, b);
+        return;
+    }
     uint32_t number = m->leaf_lists[b->first_leaf];
     if (number == MODEL_NONE) {
         column_refuse(out, "its leaf is not in the branch's own bytes");
@@ -239,13 +246,19 @@ void column_describe(struct column *out, const struct model *m, const struct bra
     const struct numeric *type = numeric_of_leaf(l);
     if (element_refuse(out, b, l))
         return;
-    if (!type && b->is_element)
-        column_refuse(out, "class %.*s: %.*s of type %d is no fixed-size number",
-                      text_width(b->element_class), b->element_class.ptr, text_width(l->class_name),
-                      l->class_name.ptr, l->element_type);
-    else if (!type)
-        column_refuse(out, "%.*s is no fixed-size number", text_width(l->class_name),
-                      l->class_name.ptr);
+    if (type || short_float_of(l))
+        leaf_describe(out, m, b, l, type);
     else
-        leaf_describe(out, m, l, type);
+        column_describe_class(out, m, b, l);
+}
+
+bool model_needs_streamers(const struct model *m) {
+    for (uint64_t i = 0; i < m->n_branches; i++) {
+        const struct branch *b = &m->branches[i];
+        uint32_t leaf = b->n_leaves == 1 ? m->leaf_lists[b->first_leaf] : MODEL_NONE;
+        if (b->is_element && b->n_branches == 0 && leaf != MODEL_NONE &&
+            !numeric_of_leaf(&m->leaves[leaf]))
+            return true;
+    }
+    return false;
 }

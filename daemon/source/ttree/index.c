@@ -18,7 +18,10 @@ struct builder {
     struct model model;
     struct text text;
     struct basket_tables tables;
-    struct tree_column *columns; /* owned; one per branch, of the same number */
+    struct tree_column *columns; /* owned; one per branch, of the same number, then members */
+    uint64_t n_columns, columns_capacity;
+    const struct source *source; /* borrowed */
+    struct codec *codec;         /* borrowed */
     uint64_t file_bytes;
     uint32_t path, title;
 };
@@ -59,7 +62,10 @@ static int reason_set(struct builder *b, struct tree_column *out, const struct c
 
 static uint8_t column_flags(const struct column *c, const struct branch *branch) {
     bool has_data = c->kind != COLUMN_NONE || baskets_zip_bytes(branch) > 0;
-    return (uint8_t)((has_data ? COLUMN_HAS_DATA : 0) | (c->is_counts ? COLUMN_COUNTS : 0));
+    if (c->is_record)
+        has_data = false; /* its members have it */
+    return (uint8_t)((has_data ? COLUMN_HAS_DATA : 0) | (c->is_counts ? COLUMN_COUNTS : 0) |
+                     (c->has_strings ? COLUMN_STRINGS : 0));
 }
 
 static int column_add(struct builder *b, uint32_t i) {
@@ -68,8 +74,15 @@ static int column_add(struct builder *b, uint32_t i) {
     struct column c;
     column_describe(&c, &b->model, branch);
     uint64_t first = b->tables.n_baskets;
-    int r =
-        c.kind == COLUMN_NONE ? 0 : baskets_add(&b->tables, &b->model, branch, &c, b->file_bytes);
+    int r = 0;
+    if (c.is_record)
+        c.kind = COLUMN_FLAT; /* for its baskets */
+    if (c.kind != COLUMN_NONE)
+        r = baskets_add(&b->tables, &b->model, branch, &c, b->file_bytes);
+    if (c.kind == COLUMN_NONE)
+        c.is_record = false;
+    if (c.is_record)
+        c.kind = COLUMN_NONE;
     *out = (struct tree_column){
         .counter = c.kind == COLUMN_JAGGED ? c.counter_branch + 1 : 0,
         .parent = branch->parent == MODEL_NONE ? 0 : branch->parent + 1,
@@ -81,6 +94,7 @@ static int column_add(struct builder *b, uint32_t i) {
         .kind = c.kind,
         .item_type = c.item_type,
         .flags = column_flags(&c, branch),
+        .layout = c.kind == COLUMN_NONE ? (struct column_layout){0} : c.layout,
     };
     if (r == 0)
         r = strings_add(b, out, branch, &c);
@@ -89,6 +103,41 @@ static int column_add(struct builder *b, uint32_t i) {
     for (uint64_t k = first; k < b->tables.n_baskets; k++)
         if (b->tables.baskets[k].is_embedded)
             out->zip_bytes += b->tables.baskets[k].stored_bytes;
+    return r;
+}
+
+static int member_add(struct builder *b, uint32_t record, struct str name, const struct column *c) {
+    int r = memory_grow(b->memory, (void **)&b->columns, &b->columns_capacity, b->n_columns + 1,
+                        sizeof(*b->columns));
+    if (r)
+        return r;
+    const struct tree_column *parent = &b->columns[record];
+    struct tree_column *out = &b->columns[b->n_columns++];
+    *out = *parent;
+    out->parent = record + 1;
+    out->n_per_entry = c->n_per_entry;
+    out->kind = c->kind;
+    out->item_type = c->item_type;
+    out->reason = 0;
+    out->flags = COLUMN_HAS_DATA | COLUMN_MEMBER;
+    out->layout = c->layout;
+    r = text_add(&b->text, &out->name, text_at(&b->text, parent->name), (struct str){".", 1}, name);
+    return r ? r : add(b, &out->type_name, str_of(c->type_name));
+}
+
+static int members_add(struct builder *b, uint32_t i) {
+    const struct branch *branch = &b->model.branches[i];
+    struct column record, member;
+    struct str name;
+    int r = 0;
+    if (b->columns[i].flags & COLUMN_HAS_DATA || b->columns[i].n_baskets == 0)
+        return 0;
+    column_describe(&record, &b->model, branch);
+    for (uint32_t k = 0; record.is_record && r == 0; k++) {
+        if (!column_member(&member, &name, &b->model, branch, &record, k))
+            break;
+        r = member_add(b, i, name, &member);
+    }
     return r;
 }
 
@@ -110,11 +159,15 @@ static int counter_check(struct builder *b, struct tree_column *c) {
 
 static int columns_make(struct builder *b) {
     uint32_t n = (uint32_t)b->model.n_branches;
-    int r = memory_alloc(b->memory, (void **)&b->columns, n * (uint64_t)sizeof(*b->columns));
+    int r =
+        memory_grow(b->memory, (void **)&b->columns, &b->columns_capacity, n, sizeof(*b->columns));
+    b->n_columns = n;
     for (uint32_t i = 0; i < n && r == 0; i++)
         r = column_add(b, i);
     for (uint32_t i = 0; i < n && r == 0; i++)
         r = counter_check(b, &b->columns[i]);
+    for (uint32_t i = 0; i < n && r == 0; i++)
+        r = members_add(b, i);
     return r;
 }
 
@@ -126,7 +179,7 @@ static void layout_make(struct tree_index *x, const struct builder *b) {
         .kind = TREE_TTREE,
         .path = b->path,
         .title = b->title,
-        .n_columns = (uint32_t)b->model.n_branches,
+        .n_columns = (uint32_t)b->n_columns,
         .n_baskets = b->tables.n_baskets,
         .columns_off = sizeof(*x),
         .strings_bytes = b->text.n_bytes,
@@ -170,8 +223,8 @@ static int index_make(struct builder *b, const struct root_key *k, const char *p
                       const uint8_t *data, struct source_blob *out, char *error) {
     char what[64], cycle[8];
     snprintf(what, sizeof(what), "the tree at byte %llu", (unsigned long long)k->seek);
-    int r = model_read(&b->model, b->memory, k->class_name, data, k->obj_bytes, k->key_bytes, what,
-                       error);
+    int r = model_read(&b->model, b->source, b->codec, b->memory, k->class_name, data, k->obj_bytes,
+                       k->key_bytes, what, error);
     if (r && r != SOURCE_E_TOO_LARGE && r != -ENOMEM)
         return r;
     snprintf(cycle, sizeof(cycle), ";%u", k->cycle);
@@ -181,6 +234,8 @@ static int index_make(struct builder *b, const struct root_key *k, const char *p
         r = text_add(&b->text, &b->path, str_of(path), str_of(cycle), (struct str){0});
     if (r == 0)
         r = add(b, &b->title, b->model.named.title);
+    if (r == 0 && model_needs_streamers(&b->model))
+        model_streamers(&b->model); /* without them branches of objects are refused */
     if (r == 0)
         r = columns_make(b);
     if (r == 0)
@@ -195,7 +250,11 @@ int ttree_describe(const struct source *s, struct codec *codec, struct memory *m
     int r = root_object_read(s, codec, m, k, &data, error);
     if (r)
         return r;
-    struct builder b = {.memory = m, .tables = {.memory = m}, .file_bytes = s->io.identity.n_bytes};
+    struct builder b = {.memory = m,
+                        .tables = {.memory = m},
+                        .source = s,
+                        .codec = codec,
+                        .file_bytes = s->io.identity.n_bytes};
     r = index_make(&b, k, path, data, out, error);
     builder_deinit(&b);
     return r;

@@ -4,6 +4,7 @@
 #define BUFFERD_TTREE_MODEL_H
 
 #include "../root/object.h"
+#include "../root/streamer.h"
 
 #define MODEL_NONE UINT32_MAX
 
@@ -26,6 +27,8 @@ struct numbers {
 struct branch {
     struct str name, title, class_name, file_name;
     struct str element_class; /* of a TBranchElement or TBranchObject */
+    struct str parent_class;  /* of which it is a member; empty at top level */
+    struct str clones_class;  /* of a collection's elements */
     uint32_t parent;          /* number, or MODEL_NONE */
     uint16_t version;         /* of the class; 0: it was skipped as unknown */
     int32_t element_type;     /* fType: 0 plain, 3 and 4 collections, 31 and 41 their members */
@@ -47,6 +50,10 @@ struct model {
     int status; /* why the cursor failed in an allocation: 0, SOURCE_E_TOO_LARGE, -ENOMEM */
     unsigned depth;
     struct named named;
+    const struct source *source; /* borrowed */
+    struct codec *codec;         /* borrowed */
+    struct streamers streamers;  /* owned; see model_streamers() */
+    bool has_streamers;
     int64_t n_entries;
     struct branch *branches; /* owned; in the tree's order, parents first */
     uint64_t n_branches, branches_capacity;
@@ -58,9 +65,15 @@ struct model {
 
 /* Read the streamed tree `data` of class `class_name`; all strings point into data.
  * Return: 0, SOURCE_E_*, or negative errno. */
-int model_read(struct model *m, struct memory *memory, struct str class_name, const uint8_t *data,
-               uint64_t n_bytes, uint16_t key_bytes, const char *what, char *error);
+int model_read(struct model *m, const struct source *s, struct codec *codec, struct memory *memory,
+               struct str class_name, const uint8_t *data, uint64_t n_bytes, uint16_t key_bytes,
+               const char *what, char *error);
 void model_deinit(struct model *m);
+
+/* The file's streamer info, read when it is first asked for; empty when it cannot be read. */
+const struct streamers *model_streamers(struct model *m);
+/* Is there a branch of objects, whose class has to be looked up? */
+bool model_needs_streamers(const struct model *m);
 
 /* Make room for one more item. False: the cursor has failed. */
 bool model_grow(struct model *m, void **pp, uint64_t *capacityp, uint64_t n, size_t item_bytes);
@@ -69,6 +82,8 @@ bool model_descend(struct model *m);
 
 /* Read a TObjArray of branches. */
 void branches_read(struct model *m, uint32_t parent);
+/* Read a TBranch, of branch number `number`. */
+void branch_base_read(struct model *m, uint32_t number);
 /* Read a TObjArray of leaves, those of branch number `branch`. */
 void leaves_read(struct model *m, uint32_t branch);
 
