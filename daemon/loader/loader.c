@@ -160,16 +160,18 @@ static struct loader_group *tasks_group(const struct pool_batch *batch, unsigned
     return work->group;
 }
 
-/* None of its batches is in the pool on its account any more; what has not begun waits again. */
+/* None of its batches is in the pool on its account any more; what has not begun waits again. Nor does a
+ * group of running works name it: they may run on another queue's account. */
 static void queue_recall(struct loader_queue *q) {
     struct pool_batch *batch, *next;
     DL_FOREACH_SAFE2 (q->loader->batches, batch, next, all_next) {
-        if (batch->account != q || batch_recall(q->loader, batch))
+        if (batch->account == q && batch_recall(q->loader, batch))
             continue;
-        batch->account = NULL;
+        if (batch->account == q)
+            batch->account = NULL;
         for (unsigned i = 0; i < batch->n; i++) {
             struct loader_group *g = tasks_group(batch, i);
-            if (g->queue == q) /* else it was moved while its works ran */
+            if (g->queue == q)
                 g->queue = NULL;
         }
     }

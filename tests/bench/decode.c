@@ -68,7 +68,7 @@ static int run_floor(struct mode *m) {
 
 static int run_copy(struct mode *m) {
     struct engine *e = m->ctx;
-    static uint8_t from[COPY_BYTES];
+    static uint8_t from[COPY_BYTES] = {1}; /* not the system's page of zeros */
     for (uint32_t i = 0; i < cache_n_records(e->domain->cache); i++) {
         const struct cache_entry *entry = cache_at(e->domain->cache, i);
         if (!entry || entry->state != CACHE_READY || entry->kind != KEY_COLUMN)
@@ -110,7 +110,7 @@ static void prepare_daemon(struct mode *m) {
     if (bufferd_status(r->session, &figures, &n, -1, &error)) /* acknowledges the last grant */
         die("daemon", error.text);
     bufferd_figures_free(figures, n);
-    if (bufferd_evict(r->session, &evicted, NULL, -1, &error) || evicted.n_held)
+    if (bufferd_evict(r->session, &evicted, "*", -1, &error) || evicted.n_held)
         die("daemon", evicted.n_held ? "buffers are held" : error.text);
 }
 
