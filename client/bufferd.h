@@ -127,6 +127,9 @@ int bufferd_pin(struct bufferd_view *vp, struct bufferd *b, uint32_t record, uin
  * branch that is `<its counter>/offsets` (bufferd_column.counter). BUFFERD_E_ABSENT does not say
  * that the daemon has no such buffer: bufferd_get() does. */
 int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *key);
+/* The same for who keeps the hash of the key: a miss does not even look at the text. */
+int bufferd_pin_hashed(struct bufferd_view *vp, struct bufferd *b, const char *key, uint64_t hash);
+uint64_t bufferd_key_hash(const char *key);
 /* Another pin on a view's buffer. */
 void bufferd_view_copy(struct bufferd_view *vp, const struct bufferd_view *v);
 /* Give the pin back. */

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "../proto/key.h"
+#include "drop.h"
 #include "keys.h"
 #include "session.h"
 
@@ -48,13 +49,15 @@ static void tell_released(struct bufferd *b, uint32_t i, uint64_t version) {
         line_push_lossy(b->line, &frame);
 }
 
-/* Give one count back. The reference that a view has is the caller's business. */
-static void pin_give_back(struct bufferd *b, uint32_t i, uint64_t version) {
+/* Give one count back. The reference that a view has is the caller's business. True: it was the last on a
+ * buffer that was cleared. */
+static bool pin_give_back(struct bufferd *b, uint32_t i, uint64_t version) {
     pthread_rwlock_rdlock(&b->gate);
     bool tells = b->role != ROLE_CHILD_FROZEN && pin_drop(b->pins, &b->records[i], i, version);
     pthread_rwlock_unlock(&b->gate);
     if (tells)
         tell_released(b, i, version);
+    return tells;
 }
 
 bool view_pin(struct bufferd_view *vp, struct bufferd *b, uint64_t record, uint64_t version) {
@@ -92,10 +95,18 @@ static bool record_has_key(const struct bufferd *b, const struct shm_record *r, 
            memcmp(b->keys + off, key.ptr, key.len) == 0;
 }
 
-API int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *text) {
-    struct str key = str_cut(text, WIRE_MAX_KEY_BYTES + 1);
-    uint64_t hash = key_hash(key);
+static struct str key_str(const char *key) {
+    return str_cut(key, WIRE_MAX_KEY_BYTES + 1);
+}
+
+API uint64_t bufferd_key_hash(const char *key) {
+    return key_hash(key_str(key));
+}
+
+API int bufferd_pin_hashed(struct bufferd_view *vp, struct bufferd *b, const char *key,
+                           uint64_t hash) {
     uint32_t i;
+    __builtin_prefetch(index_word(b->index, hash, INDEX_LINE_WORDS)); /* a miss reads both lines */
     for (unsigned at = 0; index_next(b->index, hash, &at, &i);) {
         if (i >= b->n_records)
             continue;
@@ -103,13 +114,17 @@ API int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *
         struct bufferd_view view;
         if (!view_pin(&view, b, i, version))
             continue;
-        if (record_has_key(b, &b->records[i], key, hash)) {
+        if (record_has_key(b, &b->records[i], key_str(key), hash)) {
             *vp = view;
             return 0;
         }
         bufferd_release(&view);
     }
     return BUFFERD_E_ABSENT;
+}
+
+API int bufferd_pin_key(struct bufferd_view *vp, struct bufferd *b, const char *key) {
+    return bufferd_pin_hashed(vp, b, key, bufferd_key_hash(key));
 }
 
 API void bufferd_view_copy(struct bufferd_view *vp, const struct bufferd_view *v) {
@@ -126,7 +141,10 @@ API void bufferd_release(struct bufferd_view *v) {
     struct bufferd *b = v->session;
     if (!b)
         return;
-    pin_give_back(b, v->record, v->version);
+    uint64_t offset = (uint64_t)((const char *)v->data - (const char *)b->arena.base);
+    struct drop_range range = drop_range_of(b, offset, v->n_bytes);
+    if (pin_give_back(b, v->record, v->version))
+        drop_ranges(b, &range, 1);
     *v = (struct bufferd_view){0};
     bufferd_unref(b);
 }
@@ -267,9 +285,10 @@ API int bufferd_get(struct bufferd *b, struct bufferd_result *results, const cha
 
 /* ---- giving back ---- */
 
-static int clear_batch(struct bufferd *b, struct bufferd_clear_result *results, const size_t *items,
-                       const struct msg_key *batch, size_t n, bool force, int64_t deadline,
-                       struct bufferd_error *error) {
+/* What this process still views comes back when it is looked at. */
+static int clear_batch(struct bufferd *b, struct bufferd_clear_result *results,
+                       struct drop_range *dropped, const size_t *items, const struct msg_key *batch,
+                       size_t n, bool force, int64_t deadline, struct bufferd_error *error) {
     struct msg_clear request = {
         .ack = session_ack(b),
         .force = force,
@@ -284,11 +303,15 @@ static int clear_batch(struct bufferd *b, struct bufferd_clear_result *results, 
     if (reply->n_items != n)
         return fail(error, BUFFERD_E_PROTOCOL, "the daemon answered %u of %zu keys", reply->n_items,
                     n);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        const struct msg_cleared *item = &reply->items[i];
         results[items[i]] = (struct bufferd_clear_result){
-            .outcome = (int)MIN(reply->items[i].outcome, (uint64_t)WIRE_CLEAR_ABSENT),
-            .n_bytes = reply->items[i].bytes,
+            .outcome = (int)MIN(item->outcome, (uint64_t)WIRE_CLEAR_ABSENT),
+            .n_bytes = item->bytes,
         };
+        if (item->outcome != WIRE_CLEAR_ABSENT && item->outcome != WIRE_CLEAR_HELD_BY_YOU)
+            dropped[items[i]] = drop_range_of(b, item->offset, item->bytes);
+    }
     return 0;
 }
 
@@ -298,7 +321,8 @@ API int bufferd_clear(struct bufferd *b, struct bufferd_clear_result *results,
     int64_t deadline = deadline_after(timeout_ms);
     CLEANUP(cleanup_free) size_t *todo = malloc((n_keys + 1) * sizeof(*todo));
     CLEANUP(cleanup_free) struct msg_key *batch = malloc(WIRE_MAX_MATERIALIZE * sizeof(*batch));
-    if (!todo || !batch)
+    CLEANUP(cleanup_free) struct drop_range *dropped = calloc(n_keys + 1, sizeof(*dropped));
+    if (!todo || !batch || !dropped)
         return fail(error, -ENOMEM, "cannot clear %zu buffers", n_keys);
     size_t n_todo = 0;
     for (size_t i = 0; i < n_keys; i++) {
@@ -308,9 +332,10 @@ API int bufferd_clear(struct bufferd *b, struct bufferd_clear_result *results,
     }
     for (size_t at = 0, n; at < n_todo; at += n) {
         n = keys_batch(batch, keys, todo + at, n_todo - at);
-        int rc = clear_batch(b, results, todo + at, batch, n, force, deadline, error);
+        int rc = clear_batch(b, results, dropped, todo + at, batch, n, force, deadline, error);
         if (rc)
             return rc;
     }
+    drop_ranges(b, dropped, n_keys);
     return 0;
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "autostart.h"
+#include "drop.h"
 #include "fork.h"
 #include "maps.h"
 #include "session.h"
@@ -87,8 +88,10 @@ static int session_map(struct bufferd *b, const struct msg_hello_reply *hello, i
     if (rc)
         return rc;
     b->pins = shm_pins_at(b->pins_map.base, b->n_records);
-    return map_fetch(&b->arena, NULL, b->line, &b->trust, WIRE_MAP_ARENA, hello->arena_bytes,
-                     deadline, error);
+    rc = map_fetch(&b->arena, &st, b->line, &b->trust, WIRE_MAP_ARENA, hello->arena_bytes, deadline,
+                   error);
+    b->has_huge_pages = rc == 0 && (uint64_t)st.st_blksize == DROP_HUGE_PAGE;
+    return rc;
 }
 
 /* A child of fork must not touch what other threads may have left locked or half done. */

@@ -18,6 +18,9 @@
  * one count more, which is taken down by nobody and ends with the connection, which lasts until
  * parent and child have both closed it. That leaks, and never gives a wrong byte.
  *
+ * What other threads held at the fork is held by the child as well, until its session ends: their
+ * views are somewhere in its memory, and nobody will release them there.
+ *
  * pthread_atfork handlers have no argument, so the list of sessions is the one piece of state of
  * the whole process in this library. _Fork() and vfork() run no handlers; a child made by them
  * must not use a session, except to exec.

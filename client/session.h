@@ -36,6 +36,7 @@ struct bufferd {
 
     struct mapping records_map, pins_map, arena, staging;
     uint64_t n_records, staging_bytes;
+    bool has_huge_pages;             /* the arena */
     const struct shm_header *header; /* in records_map */
     struct shm_record *records;      /* in records_map, read-only */
     struct shm_index index;          /* in records_map, read-only */

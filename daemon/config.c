@@ -42,6 +42,17 @@ static const char *parse_TEXT(void *place, const struct option *o, const char *t
     return NULL;
 }
 
+static const char *parse_WORD(void *place, const struct option *o, const char *text, char *why) {
+    for (const char *word = o->argument; *word; word += *word == '|') {
+        size_t n = strcspn(word, "|");
+        if (strlen(text) == n && memcmp(word, text, n) == 0)
+            return parse_TEXT(place, o, text, why);
+        word += n;
+    }
+    snprintf(why, WHY_BYTES, "not one of %s", o->argument);
+    return why;
+}
+
 static const char *check_bounds(const struct option *o, uint64_t n, char *why) {
     if (n >= o->min && n <= o->max)
         return NULL;
@@ -300,7 +311,7 @@ int config_load(struct config *c, int argc, char **argv, char *error) {
 
 void config_deinit(struct config *c) {
     for (size_t i = 0; i < ARRAY_LEN(options); i++)
-        if (options[i].parse == parse_TEXT)
+        if (options[i].parse == parse_TEXT || options[i].parse == parse_WORD)
             parse_TEXT((char *)c + options[i].offset, &options[i], "", NULL);
 }
 

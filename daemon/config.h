@@ -19,6 +19,7 @@ enum {
 #define CONFIG_TYPE_SIZE uint64_t
 #define CONFIG_TYPE_COUNT uint64_t
 #define CONFIG_TYPE_LEVEL enum log_level
+#define CONFIG_TYPE_WORD char *
 
 struct config {
 #define CONFIG(kind, field, flag, argument, preset, min, max, help) CONFIG_TYPE_##kind field;

@@ -18,8 +18,8 @@
 #define FORGET_BATCH 256        /* files a second */
 #define LOW_BYTES (96ull << 20) /* less headroom than this is pressure */
 
-int domain_new(struct domain **dp, uid_t uid, struct arena *arena, struct loader *loader,
-               struct job_tables *tables, struct metrics *metrics) {
+int domain_new(struct domain **dp, uid_t uid, struct arena *arena, const struct policy_kind *policy,
+               struct loader *loader, struct job_tables *tables, struct metrics *metrics) {
     struct domain *d = calloc(1, sizeof(*d));
     if (!d)
         return -ENOMEM;
@@ -32,7 +32,7 @@ int domain_new(struct domain **dp, uid_t uid, struct arena *arena, struct loader
     tables->stagings = calloc(d->n_stagings, sizeof(*tables->stagings));
     int rc = tables->stagings ? pin_records_init(&d->records, DOMAIN_RECORDS) : -ENOMEM;
     if (!rc)
-        rc = cache_new(&d->cache, arena, &d->records);
+        rc = cache_new(&d->cache, arena, &d->records, policy);
     if (!rc)
         rc = sources_new(&d->sources, loader, tables, metrics,
                          MAX(MIN_INDEX_BYTES, arena_bytes(arena) / 8));

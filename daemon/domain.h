@@ -22,8 +22,8 @@ struct domain {
 };
 
 /* The tables are filled here, and are the loader's too. Return: 0 or negative errno. */
-int domain_new(struct domain **dp, uid_t uid, struct arena *arena, struct loader *loader,
-               struct job_tables *tables, struct metrics *metrics);
+int domain_new(struct domain **dp, uid_t uid, struct arena *arena, const struct policy_kind *policy,
+               struct loader *loader, struct job_tables *tables, struct metrics *metrics);
 /* No client may be left, and no job. */
 struct domain *domain_free(struct domain *d);
 /* Once a second: clocks, retired records, loads that wait for memory. now_ms: monotonic. */

@@ -52,6 +52,13 @@ static void load_free(struct load *l) {
     free(l);
 }
 
+/* Two loads that both held what they have could wait for each other for ever. */
+void load_wait_for_memory(struct load *l) {
+    load_drop_inputs(l);
+    l->is_starved = false;
+    load_set_hungry(l, true);
+}
+
 void load_set_hungry(struct load *l, bool is_hungry) {
     if (is_hungry == l->is_hungry)
         return;
@@ -153,7 +160,6 @@ int load_begin_edge(struct cache_entry **ep, struct load *parent, uint64_t baske
     l->column = parent->column;
     l->first = basket;
     l->last = basket + 1;
-    l->waits_for_memory = parent->waits_for_memory;
     return 0;
 }
 
@@ -278,7 +284,7 @@ void load_promote(struct load *l, bool waits_for_memory) {
     if (l->plan == PLAN_BLOCKED)
         load_boost_plan(l);
     for (uint64_t i = 0; i < l->n_edges; i++) {
-        promote_entry(l->edges[i].waiter.entry, waits_for_memory);
+        promote_entry(l->edges[i].waiter.entry, false);
         if (l->edges[i].has_counts)
             promote_entry(l->edges[i].counts.cache_waiter.entry, waits_for_memory);
     }

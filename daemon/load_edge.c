@@ -12,7 +12,10 @@
 #include <string.h>
 
 static void edges_done(struct load *l) {
-    if (!l->status && l->n_due == 0)
+    bool is_done = !l->status && l->n_due == 0;
+    if (is_done && l->is_starved)
+        load_wait_for_memory(l);
+    else if (is_done)
         load_reserve(l);
     else
         load_settle(l);
@@ -100,7 +103,9 @@ static void edge_cut(struct load_edge *edge) {
 static void on_edge(struct cache_waiter *w, struct cache_entry *e, int status, const char *text) {
     struct load_edge *edge = CONTAINER_OF(w, struct load_edge, waiter);
     struct load *l = edge->load;
-    if (status) {
+    if (status == WIRE_E_FULL && l->waits_for_memory) {
+        l->is_starved = true; /* an edge never waits itself: this load would hold the others */
+    } else if (status) {
         load_fail(l, status, text);
     } else {
         edge->entry = e;
@@ -160,7 +165,7 @@ static void edge_start(struct load_edge *edge) {
     else {
         l->m->metrics->edges_reused++;
         if (load_of(e) && l->queue == loader_demand(l->m->loader))
-            load_promote(load_of(e), l->waits_for_memory);
+            load_promote(load_of(e), false);
     }
 }
 
@@ -176,23 +181,30 @@ void load_find_edges(struct load *l) {
     }
 }
 
-/* Return: false without memory. */
-static bool edges_list(struct load *l) {
-    uint64_t n = 0;
-    for (uint64_t i = l->first; i < l->last; i++)
-        n += load_has_edge(l, i);
-    if (n == 0)
-        return true;
+/* All of them have to fit at once. */
+static void edges_list(struct load *l) {
+    uint64_t n = 0, n_bytes = 0, n_most = arena_bytes(cache_arena(l->m->cache));
+    for (uint64_t i = l->first; i < l->last; i++) {
+        const struct tree_basket *b = load_basket(l, i);
+        bool has_edge = load_has_edge(l, i);
+        n += has_edge;
+        n_bytes += has_edge && !b->is_embedded ? b->raw_bytes : 0;
+    }
+    if (n_bytes > n_most)
+        load_fail(l, WIRE_E_TOO_LARGE,
+                  "its baskets are larger than the arena: ask for fewer entries");
+    if (n == 0 || l->status)
+        return;
     l->edges = calloc(n, sizeof(*l->edges));
+    if (!l->edges)
+        load_fail(l, WIRE_E_FULL, "no memory");
     for (uint64_t i = l->first; i < l->last && l->edges; i++)
         if (load_has_edge(l, i))
             l->edges[l->n_edges++] = (struct load_edge){.load = l, .basket = i};
-    return l->edges;
 }
 
 void load_edges(struct load *l) {
-    if (!edges_list(l))
-        load_fail(l, WIRE_E_FULL, "no memory");
+    edges_list(l);
     l->n_due++; /* edges that are ready at once must not end the load under this loop */
     for (uint64_t i = 0; i < l->n_edges && !l->status; i++) {
         if (edge_is_embedded(&l->edges[i]))

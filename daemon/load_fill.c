@@ -75,10 +75,11 @@ static void on_room(struct cache_entry *e, int status) {
         load_fill(l);
 }
 
-/* Two loads that both held what they have could wait for each other for ever. */
-static void load_wait_for_memory(struct load *l) {
-    load_drop_inputs(l);
-    load_set_hungry(l, true);
+/* Does it hold so much of the arena itself that there will never be room? */
+static bool load_is_hopeless(const struct load *l, uint64_t n_bytes) {
+    for (uint64_t i = 0; i < l->n_edges; i++)
+        n_bytes += l->edges[i].entry ? l->edges[i].entry->n_bytes : 0;
+    return n_bytes > arena_bytes(cache_arena(l->m->cache));
 }
 
 static void load_take(struct load *l, uint64_t n_bytes, uint8_t item_type) {
@@ -90,6 +91,8 @@ static void load_take(struct load *l, uint64_t n_bytes, uint8_t item_type) {
     }
     if (rc == CACHE_E_COLD)
         l->n_due++;
+    else if (rc == CACHE_E_FULL && load_is_hopeless(l, n_bytes))
+        load_fail(l, WIRE_E_TOO_LARGE, "it and its baskets are larger than the arena");
     else if (rc == CACHE_E_FULL && l->waits_for_memory)
         load_wait_for_memory(l);
     else

@@ -28,6 +28,7 @@ void load_submit(struct load *l, const struct job *job, loader_done_fn *done, vo
 bool load_job_done(struct load *l, struct job_result *result) {
     l->n_due--;
     l->is_stuck |= result->status == -ETIMEDOUT;
+    l->entry->cost_ns += result->run_ns;
     sources_count_job(l->m->sources, result);
     if (result->status)
         load_fail(l, sources_job_error(result->status), result->error);

@@ -88,6 +88,7 @@ static void on_planned(void *ctx, const struct job *job, struct job_result *resu
     struct load *l = ctx;
     l->n_due--;
     l->is_stuck |= result->status == -ETIMEDOUT;
+    l->entry->cost_ns += result->run_ns;
     sources_count_job(l->m->sources, result);
     if (result->status)
         load_fail(l, sources_job_error(result->status), result->error);

@@ -57,8 +57,9 @@ struct load {
     struct cache_entry *counts_entry; /* held */
     unsigned n_due;                   /* jobs, waiters and wants that will call back */
     bool waits_for_memory, is_hungry;
-    bool is_stuck; /* a job was given up: its thread may still read and write */
-    int status;    /* the first failure: a wire error */
+    bool is_starved; /* there was no memory for an edge buffer */
+    bool is_stuck;   /* a job was given up: its thread may still read and write */
+    int status;      /* the first failure: a wire error */
     char text[256];
 };
 
@@ -71,6 +72,8 @@ void load_fail(struct load *l, int status, const char *text);
 void load_settle(struct load *l);
 /* Everything is in its place: the entry is ready, the load is over. */
 void load_publish(struct load *l);
+/* Begin again when some was freed; until then nothing is held. */
+void load_wait_for_memory(struct load *l);
 void load_set_hungry(struct load *l, bool is_hungry);
 /* Give back what the load holds of other entries. */
 void load_drop_inputs(struct load *l);

@@ -137,6 +137,8 @@ static int handle_hello(struct client *c, uint64_t id, const void *body, int fd)
     }
     c->has_greeted = true;
     copy_name(c->name, sizeof(c->name), hello->client);
+    c->pins->pid = c->peer.pid;
+    c->pins->name = c->name;
     log_write(c->context->log, LOG_INFO, "session-open", "session=%llu uid=%u pid=%d client=%s",
               (unsigned long long)c->peer.session, (unsigned)c->peer.uid, (int)c->peer.pid,
               c->name);
@@ -257,7 +259,8 @@ int client_handle(struct client *c, const uint8_t *payload, size_t n_bytes, int 
 /* ---- life ---- */
 
 int request_context_init(struct request_context *c) {
-    int rc = domain_new(&c->domain, geteuid(), c->arena, c->loader, c->tables, c->metrics);
+    int rc =
+        domain_new(&c->domain, geteuid(), c->arena, c->policy, c->loader, c->tables, c->metrics);
     if (rc)
         return rc;
     request_context_set_time(c);

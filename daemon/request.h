@@ -18,17 +18,19 @@ struct job_tables;
 struct loader;
 struct log;
 struct metrics;
+struct policy_kind;
 
 /* What all handlers share. The server fills the borrowed members. */
 struct request_context {
-    struct arena *arena;         /* borrowed */
-    struct loader *loader;       /* borrowed */
-    struct job_tables *tables;   /* borrowed; what the loader's workers see */
-    struct metrics *metrics;     /* borrowed */
-    struct log *log;             /* borrowed */
-    const struct config *config; /* borrowed */
-    struct domain *domain;       /* owned */
-    uint64_t started_ms, now_ms; /* monotonic; now: of this loop turn */
+    struct arena *arena;              /* borrowed */
+    struct loader *loader;            /* borrowed */
+    struct job_tables *tables;        /* borrowed; what the loader's workers see */
+    struct metrics *metrics;          /* borrowed */
+    struct log *log;                  /* borrowed */
+    const struct policy_kind *policy; /* which buffers go first */
+    const struct config *config;      /* borrowed */
+    struct domain *domain;            /* owned */
+    uint64_t started_ms, now_ms;      /* monotonic; now: of this loop turn */
     unsigned n_clients;
 };
 

@@ -212,6 +212,7 @@ int handle_clear(struct client *c, uint64_t id, const void *body, int fd) {
         if (!e || e->state != CACHE_READY)
             continue;
         items[i].bytes = e->n_bytes;
+        items[i].offset = e->offset;
         items[i].outcome = (uint64_t)cache_clear(e, c->pins, is_wanted(c, e), clear->force);
         c->context->metrics->buffers_cleared += items[i].outcome == WIRE_CLEAR_FREED;
     }

@@ -25,6 +25,7 @@
 
 #include "../proto/fdpass.h"
 #include "arena/arena.h"
+#include "cache/policy.h"
 #include "listener.h"
 #include "loader/loader.h"
 #include "session.h"
@@ -247,6 +248,7 @@ static int build_parts(struct server *s) {
                                           .tables = &s->tables,
                                           .metrics = &s->metrics,
                                           .log = s->log,
+                                          .policy = policy_find(s->config->policy),
                                           .config = s->config};
     r = request_context_init(&s->context);
     if (r != 0)
@@ -268,9 +270,10 @@ static void log_start(const struct server *s) {
     const struct backing *b = arena_backing(s->arena);
     log_write(s->log, LOG_INFO, "start",
               "release=%s pid=%d socket=%s memory=%" PRIu64 " workers=%" PRIu64
-              " max_sessions=%u arena=%s huge_pages=%d",
+              " max_sessions=%u arena=%s huge_pages=%d policy=%s",
               BUFFERD_RELEASE, (int)getpid(), s->config->socket, s->config->memory,
-              s->config->workers, s->max_sessions, backing_kind_name(b->kind), b->has_huge_pages);
+              s->config->workers, s->max_sessions, backing_kind_name(b->kind), b->has_huge_pages,
+              s->config->policy);
     log_write(s->log, LOG_INFO, "arena", "why=%s", b->why);
 }
 

@@ -194,7 +194,8 @@ static bool parse_quoted(struct str *out, char **scratch, struct str s) {
             if (s.len - i < 3)
                 return false;
             int high = hex_value(s.ptr[i + 1], true), low = hex_value(s.ptr[i + 2], true);
-            if (high < 0 || low < 0 || (high | low) == 0 || char_is_plain((unsigned char)(high << 4 | low)))
+            if (high < 0 || low < 0 || (high | low) == 0 ||
+                char_is_plain((unsigned char)(high << 4 | low)))
                 return false;
             c = (unsigned char)(high << 4 | low);
             i += 2;

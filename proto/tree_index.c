@@ -95,8 +95,7 @@ static bool levels_are_good(const struct column_layout *l) {
     return l->header_bytes == 0 || l->header_bytes == 1 || l->header_bytes == 6;
 }
 
-/* The items of a unit lie inside of it, and those of a coded column are of the type it makes. */
-static bool layout_of_column_is_good(const struct tree_column *c) {
+bool tree_column_check_layout(const struct tree_column *c) {
     const struct column_layout *l = &c->layout;
     bool is_float = c->item_type == ITEM_F4 || c->item_type == ITEM_F8;
     if (l->coding > CODING_TRUNCATED || l->n_levels > COLUMN_MAX_LEVELS || l->n_bits > 32 ||
@@ -118,7 +117,7 @@ static bool column_is_good(const struct tree_index *x, const struct tree_column 
            c->class_name < x->strings_bytes && c->type_name < x->strings_bytes &&
            c->reason < x->strings_bytes && c->parent <= x->n_columns && c->n_per_entry >= 1 &&
            c->kind <= COLUMN_LISTS && c->item_type < N_ITEM_TYPES && counter_is_good(x, c) &&
-           (!(c->flags & COLUMN_MEMBER) || c->parent > 0) && layout_of_column_is_good(c) &&
+           (!(c->flags & COLUMN_MEMBER) || c->parent > 0) && tree_column_check_layout(c) &&
            baskets_are_good(x, c);
 }
 

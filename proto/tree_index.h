@@ -131,6 +131,10 @@ struct tree_basket {
  * The bytes may end after n_public_bytes (what a client maps). */
 bool tree_index_check(const struct tree_index *index, uint64_t n_bytes);
 
+/* Part of the check: levels are in order, the items of a unit lie inside of it, those of a coded
+ * column are of the type it makes. Everything else of the column is in range. */
+bool tree_column_check_layout(const struct tree_column *c);
+
 /* Inline access; the blob must have passed the check and i must be in range. */
 static inline struct tree_column *tree_index_columns(const struct tree_index *x) {
     return (struct tree_column *)((char *)x + x->columns_off);

@@ -22,7 +22,7 @@ static const struct {
     {BUFFERD_E_NO_TREE, "`bufctl tree FILE` lists the trees of a file"},
     {BUFFERD_E_NO_COLUMN, "`bufctl tree FILE:TREE` lists the branches"},
     {BUFFERD_E_RANGE, "`bufctl tree FILE:TREE` says how many entries there are"},
-    {BUFFERD_E_UNSUPPORTED, "`bufctl tree FILE:TREE` says which branches can be read"},
+    {BUFFERD_E_UNSUPPORTED, "uproot reads it; `bufferd.open` in Python does so by itself"},
     {BUFFERD_E_CHANGED, "the file is being written; try again when that is done"},
     {BUFFERD_E_FULL, "make room with `bufctl evict`, or start bufferd with a larger --memory"},
     {BUFFERD_E_TOO_LARGE, "ask for fewer entries, or start bufferd with a larger --memory"},

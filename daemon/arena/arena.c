@@ -194,6 +194,15 @@ void arena_give_back(struct arena *a, uint64_t off, uint64_t n_bytes) {
                     (uint32_t)a->now_ms);
 }
 
+bool arena_next_free(const struct arena *a, uint64_t from, uint64_t *offp, uint64_t *n_bytesp) {
+    uint64_t page, n;
+    if (!space_next(a->units.free, from / ARENA_PAGE, &page, &n))
+        return false;
+    *offp = page * ARENA_PAGE;
+    *n_bytesp = n * ARENA_PAGE;
+    return true;
+}
+
 /* --- trim --- */
 
 /* The next chunk, or the end. */

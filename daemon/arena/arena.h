@@ -46,6 +46,9 @@ int arena_alloc(struct arena *a, uint64_t *offp, uint64_t n_bytes, arena_ready_f
 /* Give a range back; the same n_bytes as at arena_alloc. */
 void arena_give_back(struct arena *a, uint64_t off, uint64_t n_bytes);
 
+/* The first free range, populated or not, that ends after `from`. False: none. */
+bool arena_next_free(const struct arena *a, uint64_t from, uint64_t *offp, uint64_t *n_bytesp);
+
 /* Punch everything that is free (whole units), stock included. The stock is not filled again before
  * an allocation finds no populated range. `on_done(ctx, bytes given to the system)` runs in a later
  * arena_dispatch. Return: 0 or -ENOMEM. */

@@ -4,15 +4,12 @@
  *   absent    no entry. cache_begin() makes one.
  *   loading   found by its key; whoever wants it waits. It may have memory (cache_reserve), nobody
  *             reads it. cache_publish() -> ready, cache_fail() -> absent.
- *   ready     its record is ready: granted by the daemon, pinned by clients. In the LRU list.
- *             Evicted, cleared and unpinned -> absent; cleared or replaced while pinned -> retiring.
+ *   ready     its record is ready: granted by the daemon, pinned by clients. In the order of
+ *             victims (room.c). Evicted, cleared and unpinned -> absent; cleared or replaced while
+ *             pinned -> retiring.
  *   retiring  found by nobody, its record is not ready; freed when no session pins it any more.
  *
- * Success and failure answer every waiter once; a failure is never kept. What is loading, held
- * (n_holds) or pinned is never a victim. Victims come from the head of the LRU list. Its order
- * knows requests only; hits that no request told of are known by the ticks in the pin tables, so a
- * victim that was pinned since its last known use gets a second chance at the tail. Tree indexes
- * are taken only when nothing else is left: they are small and cost much to make.
+ * Success and failure answer every waiter once; a failure is never kept.
  *
  * Memory is charged by taking it: a range of the arena, whole pages, before anything is written.
  */
@@ -23,22 +20,10 @@
 #include <string.h>
 
 #include "family.h"
+#include "inside.h"
+#include "refusal.h"
 
-#define LARGE_PART 16 /* of the arena is large */
 #define REFUSED_MS 50 /* so long a refusal holds for what is as large */
-
-struct cache {
-    struct arena *arena;         /* borrowed */
-    struct pin_records *records; /* borrowed */
-    struct cache_entry *table;   /* listed entries, by key */
-    struct cache_entry *lru;     /* ready entries, first victim at the head */
-    struct family *families;     /* owned */
-    struct cache_entry **by_record;
-    uint64_t n_by_record; /* capacity of by_record */
-    uint64_t now_ms;
-    uint64_t refused_bytes, refused_ms; /* the last time that no victim was found */
-    struct cache_stats stats;
-};
 
 const char *cache_state_name(enum cache_state state) {
     static const char *const names[] = {
@@ -49,23 +34,26 @@ const char *cache_state_name(enum cache_state state) {
     return names[state];
 }
 
-int cache_new(struct cache **cp, struct arena *arena, struct pin_records *records) {
+int cache_new(struct cache **cp, struct arena *arena, struct pin_records *records,
+              const struct policy_kind *policy) {
     struct cache *c = calloc(1, sizeof(*c));
     if (!c)
         return -ENOMEM;
     c->arena = arena;
     c->records = records;
     c->refused_bytes = UINT64_MAX;
+    c->ends = calloc(arena_bytes(arena) / ARENA_PAGE, sizeof(*c->ends));
+    if (!c->ends || policy_new(&c->policy, policy, arena_bytes(arena), records->n_records)) {
+        free(c->ends);
+        free(c);
+        return -ENOMEM;
+    }
     *cp = c;
     return 0;
 }
 
 void cache_set_time(struct cache *c, uint64_t now_ms) {
-    c->now_ms = now_ms;
-}
-
-static uint32_t cache_tick(const struct cache *c) {
-    return (uint32_t)(c->now_ms / 1000);
+    c->now_ms = c->policy->now_ms = now_ms;
 }
 
 struct cache_entry *cache_find(struct cache *c, struct str key) {
@@ -139,6 +127,7 @@ static void entry_free(struct cache_entry *e) {
     struct cache *c = e->cache;
     table_remove(c, e);
     if (e->has_range) {
+        range_unmark(e);
         arena_give_back(c->arena, e->offset, e->n_bytes);
         c->refused_bytes = UINT64_MAX;
     }
@@ -154,42 +143,19 @@ static void entry_retire(struct cache_entry *e) {
     struct cache *c = e->cache;
     pin_record_retire(c->records, e->record, e->version);
     table_remove(c, e);
-    DL_DELETE(c->lru, e);
+    order_remove(e, false);
     c->stats.bytes_ready -= e->n_bytes;
     e->state = CACHE_RETIRING;
 }
 
-/* ready -> absent, when nobody holds or pins it. */
-static bool entry_try_free(struct cache_entry *e, struct pin_scan *scan) {
+bool entry_try_free(struct cache_entry *e, bool is_victim, struct pin_scan *scan) {
     struct cache *c = e->cache;
     *scan = (struct pin_scan){0};
     if (e->n_holds || !pin_record_try_retire(c->records, e->record, e->version, scan))
         return false;
-    DL_DELETE(c->lru, e);
+    order_remove(e, is_victim);
     c->stats.bytes_ready -= e->n_bytes;
     entry_free(e);
-    return true;
-}
-
-/* Free `victim` for its memory, or leave it where its use belongs. */
-static bool entry_try_evict(struct cache_entry *victim) {
-    struct cache *c = victim->cache;
-    struct pin_scan scan;
-    if (victim->n_holds)
-        return false;
-    pin_record_scan(c->records, victim->record, NULL, &scan);
-    uint32_t tick = MIN(scan.tick, cache_tick(c)); /* a client may write what it likes */
-    if (tick > victim->tick) {                     /* used since the list heard of it */
-        victim->tick = tick;
-        DL_DELETE(c->lru, victim);
-        DL_APPEND(c->lru, victim);
-        return false;
-    }
-    uint64_t n_bytes = victim->n_bytes;
-    if (scan.n_pins || !entry_try_free(victim, &scan))
-        return false;
-    c->stats.n_evicted++;
-    c->stats.bytes_evicted += n_bytes;
     return true;
 }
 
@@ -202,60 +168,17 @@ static void on_populated(void *ctx, int status) {
         e->on_room(e, status);
 }
 
-/* The next victim from `from` on is gone. False: there is none. *nextp: where to go on. */
-static bool evict_from(struct cache_entry *from, struct cache_entry **nextp, bool with_indexes) {
-    while (from) {
-        struct cache_entry *next = from->next;
-        if ((with_indexes || from->kind != KEY_INDEX) && entry_try_evict(from)) {
-            *nextp = next;
-            return true;
-        }
-        from = next;
-    }
-    return false;
-}
-
-/* Could evicting all that nobody holds or pins make room? A count of every pin, so only for what is
- * large: else much would be evicted for a request that is refused all the same. */
-static bool room_can_be_made(struct cache *c, uint64_t n_bytes) {
-    struct arena_stats a;
-    struct pin_scan scan;
-    const struct cache_entry *e;
-    arena_get_stats(c->arena, &a);
-    uint64_t n = arena_bytes(c->arena) - a.live_bytes;
-    DL_FOREACH (c->lru, e) {
-        if (n >= n_bytes)
-            break;
-        if (e->n_holds)
-            continue;
-        pin_record_scan(c->records, e->record, NULL, &scan);
-        n += scan.n_pins ? 0 : round_up(e->n_bytes, ARENA_PAGE);
-    }
-    return n >= n_bytes;
-}
-
 /* Looking for victims in vain costs a look at every pin; a request of many keys does it once. */
-static int allocation_refused(struct cache *c, uint64_t n_bytes) {
-    c->refused_bytes = n_bytes;
-    c->refused_ms = c->now_ms;
-    return ARENA_E_FULL;
-}
-
 static int entry_allocate(struct cache_entry *e, uint64_t n_bytes) {
     struct cache *c = e->cache;
     if (n_bytes >= c->refused_bytes && c->now_ms - c->refused_ms < REFUSED_MS)
         return arena_alloc(c->arena, &e->offset, n_bytes, on_populated, e);
-    if (n_bytes > arena_bytes(c->arena) / LARGE_PART && !room_can_be_made(c, n_bytes))
-        return allocation_refused(c, n_bytes);
-    for (int with_indexes = 0; with_indexes < 2; with_indexes++) {
-        struct cache_entry *victim = c->lru;
-        do {
-            int rc = arena_alloc(c->arena, &e->offset, n_bytes, on_populated, e);
-            if (rc != ARENA_E_FULL)
-                return rc;
-        } while (evict_from(victim, &victim, with_indexes));
+    int rc = room_make(e, n_bytes, on_populated);
+    if (rc == ARENA_E_FULL) {
+        c->refused_bytes = n_bytes;
+        c->refused_ms = c->now_ms;
     }
-    return allocation_refused(c, n_bytes);
+    return rc;
 }
 
 int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
@@ -273,20 +196,14 @@ int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
     }
     int rc = entry_allocate(e, n_bytes);
     if (rc == ARENA_E_FULL) {
-        struct arena_stats a;
-        arena_get_stats(c->arena, &a);
-        snprintf(why, 256,
-                 "it needs %llu bytes; of %llu, %llu are pinned, granted or loading, and the "
-                 "largest free range has "
-                 "%llu: release arrays, or give the daemon more --memory",
-                 (unsigned long long)n_bytes, (unsigned long long)arena_bytes(c->arena),
-                 (unsigned long long)a.live_bytes, (unsigned long long)a.largest_bytes);
+        refusal_explain(c, n_bytes, why);
         return CACHE_E_FULL;
     }
     if (rc < 0)
         return rc;
     e->has_range = true;
     e->n_bytes = n_bytes;
+    range_mark(e);
     e->is_populating = rc == ARENA_E_COLD;
     return e->is_populating ? CACHE_E_COLD : 0;
 }
@@ -308,7 +225,7 @@ static void make_place(struct cache_entry *e) {
         return;
     if (old->state == CACHE_LOADING)
         table_remove(e->cache, old);
-    else if (!entry_try_free(old, &scan))
+    else if (!entry_try_free(old, false, &scan))
         entry_retire(old);
 }
 
@@ -329,11 +246,7 @@ int cache_publish(struct cache_entry *e) {
         return CACHE_E_FULL;
     e->state = CACHE_READY;
     e->made_ms = e->used_ms = c->now_ms;
-    e->tick = cache_tick(c);
-    if (e->kind == KEY_EDGE)
-        DL_PREPEND(c->lru, e); /* made for its neighbours alone: the first victim */
-    else
-        DL_APPEND(c->lru, e);
+    order_add(e);
     c->stats.bytes_ready += e->n_bytes;
     e->n_holds++; /* while its waiters are answered */
     answer_waiters(e, 0, NULL);
@@ -350,7 +263,10 @@ void cache_fail(struct cache_entry *e, int status, const char *text) {
 }
 
 void cache_strand(struct cache_entry *e) {
-    e->cache->stats.bytes_stranded += e->has_range ? round_up(e->n_bytes, ARENA_PAGE) : 0;
+    if (!e->has_range)
+        return;
+    e->cache->stats.bytes_stranded += round_up(e->n_bytes, ARENA_PAGE);
+    range_unmark(e);
     e->has_range = false;
 }
 
@@ -383,11 +299,8 @@ void cache_hold(struct cache_entry *e) {
     struct cache *c = e->cache;
     e->n_holds++;
     e->used_ms = c->now_ms;
-    e->tick = cache_tick(c);
-    if (e->state == CACHE_READY && e->kind != KEY_EDGE) {
-        DL_DELETE(c->lru, e);
-        DL_APPEND(c->lru, e);
-    }
+    if (e->state == CACHE_READY)
+        order_use(e, c->now_ms);
 }
 
 void cache_unhold(struct cache_entry *e) {
@@ -405,12 +318,11 @@ int cache_clear(struct cache_entry *e, const struct pin_table *own, bool is_want
     if (e->n_holds || scan.n_pins > scan.n_own)
         return WIRE_CLEAR_HELD_BY_OTHERS;
     if (is_wanted && !force) {
-        DL_DELETE(c->lru, e);
-        DL_PREPEND(c->lru, e);
-        e->tick = MAX(e->tick, scan.tick);
+        order_demote(e);
+        e->tick = MAX(e->tick, MIN(scan.tick, cache_tick(c)));
         return WIRE_CLEAR_KEPT;
     }
-    if (entry_try_free(e, &scan)) {
+    if (entry_try_free(e, false, &scan)) {
         c->stats.n_cleared++;
         return WIRE_CLEAR_FREED;
     }
@@ -423,15 +335,7 @@ int cache_clear(struct cache_entry *e, const struct pin_table *own, bool is_want
 
 bool cache_evict(struct cache_entry *e) {
     struct pin_scan scan;
-    return entry_try_free(e, &scan);
-}
-
-uint64_t cache_shrink(struct cache *c, uint64_t n_bytes) {
-    struct cache_entry *victim = c->lru;
-    uint64_t before = c->stats.bytes_evicted;
-    while (c->stats.bytes_evicted - before < n_bytes && evict_from(victim, &victim, false))
-        ;
-    return c->stats.bytes_evicted - before;
+    return entry_try_free(e, false, &scan);
 }
 
 void cache_released(struct cache *c, uint32_t record) {
@@ -501,6 +405,8 @@ struct cache *cache_free(struct cache *c) {
             entry_retire(e);
         entry_free(e);
     }
+    policy_free(c->policy);
+    free(c->ends);
     free(c->by_record);
     free(c);
     return NULL;

@@ -9,6 +9,7 @@
 #include "../arena/arena.h"
 #include "../util/table.h"
 #include "pin.h"
+#include "policy.h"
 
 struct cache;
 
@@ -35,10 +36,11 @@ struct cache_waiter {
                     const char *text);
 };
 
-/* One buffer. Read-only outside of the cache, but for `maker`. */
+/* One buffer. Read-only outside of the cache, but for `maker` and `cost_ns`. */
 struct cache_entry {
     UT_hash_handle hh;               /* by key, while listed */
-    struct cache_entry *prev, *next; /* in the LRU list while ready; first victim at the head */
+    struct cache_entry *prev, *next; /* in one of the cache's lists of victims */
+    struct policy_item item;         /* in the policy's order, when it is not in a list */
     struct cache_waiter *waiters;    /* borrowed list */
     char *key;                       /* owned, NUL-terminated */
     uint32_t key_bytes;
@@ -49,13 +51,19 @@ struct cache_entry {
     bool has_range;     /* owns [offset, offset + n_bytes) of the arena */
     bool is_populating; /* the arena's callback is due */
     bool has_failed;    /* freed as soon as that callback has come */
+    bool is_taken;      /* from the policy, while room is searched */
+    bool may_go;        /* as the search with the number `search` has found */
+    uint8_t group;      /* of victims (room.c) */
     uint8_t item_type;
     uint32_t record;
     uint64_t version;
     uint64_t offset, n_bytes;
     uint64_t source_id;
     unsigned n_holds; /* grants, and jobs that read it: not a victim */
-    uint32_t tick;    /* of the last use that the LRU order knows */
+    uint32_t tick;    /* of the last use that the order of victims knows */
+    uint32_t search,
+        stuck;        /* the last search for room that looked at it, that began here in vain */
+    uint64_t cost_ns; /* of the jobs that made it */
     uint64_t n_hits, made_ms, used_ms;
     void *maker;           /* borrowed: who loads it */
     uint64_t start, stop;  /* of a member of a family: its range */
@@ -65,7 +73,9 @@ struct cache_entry {
     struct cache *cache;
 };
 
-int cache_new(struct cache **cp, struct arena *arena, struct pin_records *records);
+/* Return: 0 or -ENOMEM. */
+int cache_new(struct cache **cp, struct arena *arena, struct pin_records *records,
+              const struct policy_kind *policy);
 /* Every entry must be idle; the rest is freed. */
 struct cache *cache_free(struct cache *c);
 /* Once a second, and before anything else in a loop turn. */
@@ -79,7 +89,7 @@ struct cache_entry *cache_find(struct cache *c, struct str key);
 int cache_begin(struct cache *c, struct cache_entry **ep, struct str key, enum key_kind kind,
                 uint64_t source_id, bool is_listed);
 /* Memory for a loading entry, once; evicts what nobody needs. n_bytes may be 0. `why` (256 bytes)
- * explains a refusal. On CACHE_E_COLD on_room(entry, 0 or negative errno) follows. Return: 0,
+ * explains a refusal: free, in pieces, or pinned, and by whom. On CACHE_E_COLD on_room(entry, 0 or negative errno) follows. Return: 0,
  * CACHE_E_*, or negative errno. */
 int cache_reserve(struct cache_entry *e, uint64_t n_bytes, uint8_t item_type,
                   void (*on_room)(struct cache_entry *e, int status), char *why);

@@ -210,6 +210,20 @@ void pin_record_scan(struct pin_records *r, uint32_t number, const struct pin_ta
     }
 }
 
+void pin_table_walk(const struct pin_table *t, const struct pin_records *r,
+                    void (*each)(void *ctx, uint32_t number, uint32_t tick), void *ctx) {
+    for (uint64_t i = 0; i < r->n_records; i++) {
+        uint64_t page = i / SHM_PINS_PER_PAGE;
+        uint32_t tick;
+        if (!(atomic_load_explicit(&t->pins.bitmap[page / 64], memory_order_relaxed) >>
+                  (page & 63) &
+              1))
+            i = (page + 1) * SHM_PINS_PER_PAGE - 1;
+        else if (pin_count(t->pins, i, &tick))
+            each(ctx, (uint32_t)i, tick);
+    }
+}
+
 bool pin_record_try_retire(struct pin_records *r, uint32_t number, uint64_t version,
                            struct pin_scan *scanp) {
     struct shm_record *record = &r->records[number];

@@ -18,6 +18,8 @@ struct pin_table {
     void *base;                    /* owned mapping */
     uint64_t n_bytes;
     struct shm_pins pins;
+    int pid;          /* of the client, and its name; for people */
+    const char *name; /* borrowed; NULL: unknown */
 };
 
 struct pin_records {
@@ -69,6 +71,10 @@ struct pin_scan {
 };
 void pin_record_scan(struct pin_records *r, uint32_t number, const struct pin_table *own,
                      struct pin_scan *out);
+/* Every record that one session pins; `tick` is of its last pin there. Pages that were never flagged cost
+ * a bit. */
+void pin_table_walk(const struct pin_table *t, const struct pin_records *r,
+                    void (*each)(void *ctx, uint32_t number, uint32_t tick), void *ctx);
 /* Retire before scan. True: nobody pins it and nobody ever will again. False: it is as it was. */
 bool pin_record_try_retire(struct pin_records *r, uint32_t number, uint64_t version,
                            struct pin_scan *scanp);

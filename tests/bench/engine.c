@@ -92,7 +92,8 @@ int engine_open(struct engine *e, struct backing *backing, unsigned n_workers, c
     if (r == 0)
         r = loader_new(&e->loader, &loader);
     if (r == 0)
-        r = domain_new(&e->domain, getuid(), e->arena, e->loader, &e->tables, &e->metrics);
+        r = domain_new(&e->domain, getuid(), e->arena, policy_find("lru"), e->loader, &e->tables,
+                       &e->metrics);
     if (r == 0)
         return open_file(e, fd, path, tree);
     close(fd);

@@ -39,7 +39,8 @@ void server_start(struct server *s) {
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when the test fails and cleans nothing up */
         dup2(open(log, O_WRONLY | O_CREAT | O_APPEND, 0600), 1);
         dup2(1, 2);
-        execl(program, program, "--socket", s->socket, "--memory", "64M", "--workers", "2",
+        execl(program, program, "--socket", s->socket, "--memory", s->memory ? s->memory : "64M",
+              "--workers", "2", s->arena_dir ? "--arena-dir" : (char *)NULL, s->arena_dir,
               (char *)NULL);
         _exit(127);
     }
@@ -55,7 +56,11 @@ void server_start(struct server *s) {
 }
 
 struct server server_new(void) {
-    struct server s = {.dir = "/tmp/bufferd-test-XXXXXX"};
+    return server_new_with(NULL, NULL);
+}
+
+struct server server_new_with(const char *memory, const char *arena_dir) {
+    struct server s = {.dir = "/tmp/bufferd-test-XXXXXX", .memory = memory, .arena_dir = arena_dir};
     cr_assert_not_null(mkdtemp(s.dir));
     snprintf(s.socket, sizeof(s.socket), "%s/socket", s.dir);
     server_start(&s);

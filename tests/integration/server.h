@@ -12,7 +12,9 @@
 
 struct server {
     char dir[64], socket[96];
-    pid_t pid; /* 0: not running */
+    pid_t pid;             /* 0: not running */
+    const char *memory;    /* NULL: 64 MiB */
+    const char *arena_dir; /* NULL: none */
 };
 
 #define SERVER CLEANUP(server_end) struct server
@@ -31,6 +33,7 @@ const char *daemon_program(void);
 
 /* With 64 MiB and two workers, in a directory of its own. */
 struct server server_new(void);
+struct server server_new_with(const char *memory, const char *arena_dir);
 void server_start(struct server *s);
 /* SIGKILL and SIGTERM wait for its end. */
 void server_signal(struct server *s, int number);

@@ -33,6 +33,22 @@ class Session(wire.Client):
         self.staging[: len(data)] = data
         return self.call("put", key=key, item_type=ITEM_U1, total_bytes=len(data), n_bytes=len(data))
 
+    def put_large(self, key, n_bytes, fill=b"x"):
+        """An array larger than the staging file, of one byte again and again."""
+        if not hasattr(self, "staging"):
+            _, self.staging = self.map(MAP_STAGING)
+        piece = min(n_bytes, len(self.staging))
+        if self.staging[:1] + self.staging[piece - 1 : piece] != fill * 2:
+            self.staging[:piece] = fill * piece
+        at, args = 0, {"key": key, "item_type": ITEM_U1, "total_bytes": n_bytes}
+        while at < n_bytes:
+            n = min(piece, n_bytes - at)
+            reply = self.call("put", at=at, n_bytes=n, **args)
+            at += n
+            if reply["is_done"]:
+                break
+        return reply
+
     def pin(self, record):
         """As libbufferd does, but in an order that only a test may use."""
         page = record // PINS_PER_PAGE

@@ -1,17 +1,23 @@
 """Memory that comes back, many sessions, and loads that take long."""
 
 import os
+import pathlib
+import random
 import resource
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
 
+import wire
 from harness import wait_until
 from session import PAGE, Session, ask_for_all
+from wire import WireError
 
 MIB = 1 << 20
+FULL = 15
 CLEAR_FREED, CLEAR_HELD_BY_YOU, CLEAR_HELD_BY_OTHERS, CLEAR_KEPT, CLEAR_ABSENT = range(5)
 
 
@@ -46,6 +52,67 @@ def test_what_clear_freed_the_kernel_has_back_after_trim(start_daemon):
             session.call("clear", ack=1 << 62, keys=[{"text": "named/1"}])
         session.call("trim")
         assert blocks(session) == 24 * MIB
+
+
+def account(session):
+    """What the daemon says is populated; the same as what the kernel says, when its helper is idle."""
+    status = None
+
+    def is_settled():
+        nonlocal status
+        status = session.status()
+        return status["arena_live_bytes"] + status["arena_stock_bytes"] == status["arena_file_bytes"]
+
+    wait_until(is_settled, 3, "the account equals the blocks of the file")
+    return status
+
+
+@pytest.mark.parametrize("flags", [(), ("--arena-dir", "/dev/shm")], ids=["default", "small pages"])
+def test_the_account_equals_the_blocks_of_the_file(start_daemon, flags):
+    daemon = start_daemon(*flags, "--stock", "32M", memory="512M")
+    rng = random.Random(1)
+    with Session(daemon.socket, timeout=60) as session:
+        unit = session.status()["arena_unit_bytes"]
+        account(session)
+        sizes = [64 * MIB, 65 * MIB + 1, 100 * MIB - 4097]
+        for i, n_bytes in enumerate(sizes):
+            session.put_large(f"named/{i}", n_bytes)
+        live = sum(-(-n // PAGE) * PAGE for n in sizes)
+        assert account(session)["arena_live_bytes"] == live
+        freed = session.call("clear", ack=1 << 62, keys=[{"text": "named/1"}])["items"]
+        assert [x["outcome"] for x in freed] == [CLEAR_FREED]
+        status = account(session)
+        assert status["arena_live_bytes"] == live - (65 * MIB + PAGE)
+        assert status["arena_file_bytes"] >= live, "kept for the next buffer"
+        session.call("trim")
+        status = account(session)
+        assert status["arena_live_bytes"] == live - (65 * MIB + PAGE)
+        assert status["arena_file_bytes"] <= status["arena_live_bytes"] + 2 * len(sizes) * unit
+        for round in range(1000):
+            n_bytes = rng.choice(sizes) if round % 100 == 0 else rng.randrange(1, 2 * MIB)
+            key = f"named/round-{rng.randrange(40)}"
+            if session.put_large(key, n_bytes)["was_present"]:
+                session.call("clear", ack=1 << 62, keys=[{"text": key}])
+            if round % 100 == 50:
+                session.call("trim")
+                account(session)
+        before = account(session)
+        assert before["buffers_evicted"] > 0 or before["arena_live_bytes"] < 512 * MIB
+        session.call("evict", ack=1 << 62, pattern="*")
+        session.call("trim")
+        status = account(session)
+        assert status["arena_live_bytes"] == 0 == status["arena_file_bytes"]
+
+
+def test_a_refusal_says_who_pins(start_daemon):
+    daemon = start_daemon(memory="32M")
+    with Session(daemon.socket) as one, Session(daemon.socket) as two:
+        one.pin(one.put_large("named/a", 24 * MIB)["record"])
+        with pytest.raises(WireError) as refused:
+            two.put_large("named/b", 16 * MIB)
+        text = str(refused.value)
+        assert "full: 16.0 MiB needed" in text and "pinned 24.0" in text
+        assert f"24.0 by pid {os.getpid()} (test)" in text
 
 
 def test_clear_says_what_became_of_each(daemon):
@@ -114,6 +181,47 @@ def test_a_thousand_sessions_that_touched_few_records(start_daemon):
             session.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     daemon.expect_fds_back(10)
+
+
+# ---- a limit of memory ----
+
+
+@pytest.fixture
+def memory_group():
+    """A v1 memory cgroup of 256 MiB of our own."""
+    group = pathlib.Path(f"/sys/fs/cgroup/memory/bufferd-test-{os.getpid()}")
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(256 * MIB))
+    except OSError:
+        pytest.skip("no cgroup (v1, memory) can be made here")
+    yield group
+    wait_until(lambda: not (group / "cgroup.procs").read_text().strip(), 10, "an empty cgroup")
+    group.rmdir()
+
+
+def test_a_neighbour_in_the_same_cgroup_gets_memory_back(start_daemon, memory_group):
+    daemon = start_daemon("--stock", "0", memory="1G")
+    (memory_group / "cgroup.procs").write_text(str(daemon.pid))
+    with Session(daemon.socket, timeout=30) as session:
+        refused = 0
+        for i in range(40):
+            try:
+                session.put(f"named/{i}", os.urandom(8 * MIB))
+                session.call("ls", ack=1 << 62, pattern="no")
+            except wire.WireError as e:
+                assert e.code == FULL
+                refused += 1
+        assert refused, "it grew beyond the limit of its cgroup"
+        neighbour = subprocess.Popen(
+            [sys.executable, "-c", "import time\nx = []\nfor i in range(12):\n"
+             "    x.append(bytearray(b'x' * (10 << 20)))\n    time.sleep(0.6)\n"],
+            preexec_fn=lambda: (memory_group / "cgroup.procs").write_text(str(os.getpid())),
+        )
+        assert neighbour.wait(60) == 0
+        assert session.status()["buffers_evicted"] > 0
+    assert "oom_kill 0" in (memory_group / "memory.oom_control").read_text()
+    daemon.stop()
 
 
 # ---- long loads ----

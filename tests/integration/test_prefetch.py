@@ -161,6 +161,15 @@ def test_keys_of_trees_that_nobody_described(daemon, jagged_file):
         wait_until(lambda: session.status()["jobs_running"] == 0)
 
 
+def test_a_tree_path_with_nul_is_no_key(daemon, jagged_file):
+    """Cut at the NUL it would be another tree's, and never be found as what was asked for."""
+    with Session(daemon.socket) as session:
+        source = open_in(session, jagged_file)
+        key = f"column/{source:016x}/Events;1%00;1/0-10/x/data"
+        reply = session.call("materialize", keys=[{"text": key}])
+        assert [x["status"] for x in reply["items"]] == [19], "bad key"
+
+
 def test_all_columns_of_a_file_at_once(daemon, jagged_file):
     with Session(daemon.socket, timeout=60) as session:
         id = ask_for_all(session, (jagged_file, ["x"]))

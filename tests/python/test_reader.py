@@ -89,7 +89,12 @@ class Reader:
         assert self.process.wait() == 0
 
     def read(self, tree, number, start, stop, what):
-        line = f"{tree}\t#{number}\t{start}\t{stop}\t{what}\n"
+        return self._ask(f"{tree}\t#{number}\t{start}\t{stop}\t{what}\n")
+
+    def read_named(self, tree, name):
+        return self._ask(f"{tree}\t{name}\t0\t1\tvalues\n")
+
+    def _ask(self, line):
         self.process.stdin.write(line.encode())
         self.process.stdin.flush()
         answer = self.process.stdout.readline().decode().split(" ", 2)
@@ -275,7 +280,8 @@ def compare_branch(family, reader, tree, column, members, branch):
     totals["embedded baskets"] += int(column.n_embedded)
 
 
-def compare_file(path, family=None):
+def compare_file(path, family=None, wanted=None):
+    """`wanted(tree, column)`: compare these only. Return: what was added to the totals."""
     before = totals.copy()
     family = family or family_of(path)
     trees = list_trees(path)
@@ -291,6 +297,8 @@ def compare_file(path, family=None):
             own = [c for c in columns if not int(c.flags) & MEMBER]
             assert [c.name for c in own] == [n for n, _ in branches]
             for column, (_, branch) in zip(own, branches):
+                if wanted is not None and not wanted(name, column):
+                    continue
                 members = [
                     c
                     for c in columns[len(own) :]

@@ -308,3 +308,20 @@ def test_status_without_a_daemon(no_daemon):
     with pytest.warns(RuntimeWarning, match="bufferd"), pytest.raises(bufferd.Error) as caught:
         bufferd.status()
     assert caught.value.name == "gone" and caught.value.code == 100
+
+
+def test_lists_that_do_not_fit_come_from_uproot(own_daemon, tmp_path):
+    """Baskets and result are larger than the arena; several loads wait for the same memory."""
+    path = tmp_path / "large.root"
+    n = 40
+    with uproot.recreate(path, compression=None) as file:
+        file.mktree("tree", {"a": "string", "b": "string"})
+        for k in range(8):
+            words = [chr(97 + k) * 60_000] * n
+            file["tree"].extend({"a": ak.Array(words), "b": ak.Array(words)})
+    own_daemon(memory="32M")
+    theirs, ours = uproot.open(path)["tree"], bufferd.open(path)["tree"]
+    for start, stop in [(None, None), (0, 160), (30, 200), (5, 50)]:
+        found = ours.arrays(entry_start=start, entry_stop=stop)
+        assert_same(found, theirs.arrays(entry_start=start, entry_stop=stop))
+        del found

@@ -170,7 +170,7 @@ static void stress_open(struct stress *s) {
     CHECK(arena_new(&s->arena, &b, &(struct arena_options){.decay_ms = 60000, .wake = on_wake}) ==
           0);
     CHECK(pin_records_init(&s->records, N_RECORDS) == 0);
-    CHECK(cache_new(&s->cache, s->arena, &s->records) == 0);
+    CHECK(cache_new(&s->cache, s->arena, &s->records, policy_find(NULL)) == 0);
     CHECK(pipe2(s->released, O_NONBLOCK | O_CLOEXEC) == 0);
     s->tallies = mmap(NULL, N_CLIENTS * sizeof(*s->tallies), PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -182,7 +182,7 @@ static void check_value(const void *data, int item_type, bool is_json, const cha
 
 Test(value, floats_read_back_as_the_same_number) {
     check_value(&(float){0.1f}, BUFFERD_FLOAT32, false, "0.1");
-    check_value(&(float){16777217}, BUFFERD_FLOAT32, false, "16777216");
+    check_value(&(float){16777216}, BUFFERD_FLOAT32, false, "16777216");
     check_value(&(float){1.0f / 3}, BUFFERD_FLOAT32, false, "0.33333334");
     check_value(&(double){0.1}, BUFFERD_FLOAT64, false, "0.1");
     check_value(&(double){1.0 / 3}, BUFFERD_FLOAT64, false, "0.3333333333333333");

@@ -71,6 +71,8 @@ Test(config, wrong_values_are_refused) {
     expect_refused(load("--workers", "2x", NULL), "not a number");
     expect_refused(load("--workers", "99999999999999999999", NULL), "not a number");
     expect_refused(load("--log-level", "loud", NULL), "not one of error, warn, info, debug");
+    expect_refused(load("--policy", "lr", NULL), "not one of cost|s3fifo|lru");
+    expect_refused(load("--policy", "lru|", NULL), "not one of");
     expect_refused(load("--memory", "64M", "--stock", "65M", NULL), "stock is larger than memory");
 }
 

@@ -60,6 +60,7 @@ void key_list_deinit(struct key_list *list);
 /* Methods of Session that live outside of session.c. */
 PyObject *session_materialize(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *session_get(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *session_find(PyObject *self, PyObject *text);
 PyObject *session_put(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *session_clear(PyObject *self, PyObject *args, PyObject *kwargs);
 PyObject *session_prefetch(PyObject *self, PyObject *args, PyObject *kwargs);

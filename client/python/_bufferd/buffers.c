@@ -81,6 +81,16 @@ PyObject *session_get(PyObject *self, PyObject *args, PyObject *kwargs) {
     return grants(self, keys, false, 0, timeout_ms);
 }
 
+PyObject *session_find(PyObject *self, PyObject *text) {
+    const char *key = PyUnicode_AsUTF8(text);
+    struct bufferd_view view;
+    if (!key)
+        return NULL;
+    if (bufferd_pin_key(&view, session_of(self), key) != 0)
+        Py_RETURN_NONE;
+    return view_new(module_state_of_type(Py_TYPE(self)), &view);
+}
+
 PyObject *session_put(PyObject *self, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"key", "data", "item_type", "replace", "timeout", NULL};
     const struct module_state *state = module_state_of_type(Py_TYPE(self));

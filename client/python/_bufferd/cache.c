@@ -1,10 +1,11 @@
 /* Cache: the part of BufferCache that has to be quick, and Grant, what it remembers of a buffer.
  *
- * The table maps a key, as the caller spells it, to the (record, version) that this session was
- * granted. It holds no pin and so keeps nothing alive: a hit pins the record by that name, which
- * costs no system call, and fails when the daemon has taken the buffer back meanwhile. Then, and
- * for a key that is not in the table, the Python class is asked (`_miss`), which talks to the
- * daemon and returns an array, or None.
+ * The table maps a key, as the caller spells it, to the daemon's key of the buffer and the (record,
+ * version) where it was last. It holds no pin and so keeps nothing alive: a hit pins the record by
+ * that name, which costs no system call, and fails when the daemon has taken the buffer back
+ * meanwhile. Then the index is looked up, as another process may have had it made again. Only if that
+ * fails too, and for a key that is not in the table, the Python class is asked (`_miss`), which
+ * talks to the daemon and returns an array, or None.
  *
  * `key in cache` followed by `cache[key]` must not fail because of an eviction between the two. So
  * a successful `in` keeps its array in `held`, until that key is read, or for HELD_MS: whichever
@@ -22,11 +23,14 @@ enum { HELD_MS = 1000, MAX_HELD = 64 };
 
 struct grant_object {
     PyObject_HEAD uint32_t record;
-    uint64_t version;
+    uint64_t version; /* 0: known to be gone */
+    uint64_t hash;    /* of the text */
+    PyObject *text;   /* ref: a str, the daemon's key */
 };
 
 static void grant_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
+    Py_DECREF(((struct grant_object *)self)->text);
     PyObject_Free(self);
     Py_DECREF(type);
 }
@@ -115,17 +119,23 @@ static int drop_held(struct cache_object *self, PyObject *key) {
     return r == 1 ? PyDict_DelItem(self->held, key) : r;
 }
 
-/* An array of a buffer that was granted and is still there. NULL without an exception: a miss. */
+/* Pin it where it was last, else where the index says. */
+static bool grant_pin(struct bufferd_view *vp, struct grant_object *grant, struct bufferd *b) {
+    if (grant->version && bufferd_pin(vp, b, grant->record, grant->version) == 0)
+        return true;
+    bool is_there = bufferd_pin_hashed(vp, b, PyUnicode_AsUTF8(grant->text), grant->hash) == 0;
+    grant->record = is_there ? vp->record : 0;
+    grant->version = is_there ? vp->version : 0;
+    return is_there;
+}
+
+/* An array of a known key whose buffer is there. NULL without an exception: a miss. */
 static PyObject *hit(struct cache_object *self, PyObject *key) {
     PyObject *object = PyDict_GetItemWithError(self->grants, key);
-    if (!object)
-        return NULL;
-    struct grant_object *grant = (struct grant_object *)object;
     struct bufferd_view view;
-    if (!self->session || bufferd_pin(&view, self->session, grant->record, grant->version) != 0) {
-        PyDict_DelItem(self->grants, key);
+    if (!object || !self->session ||
+        !grant_pin(&view, (struct grant_object *)object, self->session))
         return NULL;
-    }
     PyObject *v = view_new(self->state, &view);
     if (!v)
         return NULL;
@@ -184,10 +194,13 @@ static int cache_contains(PyObject *object, PyObject *key) {
 
 static PyObject *cache_grant(PyObject *object, PyObject *args) {
     struct cache_object *self = (struct cache_object *)object;
-    PyObject *key, *view;
-    if (!PyArg_ParseTuple(args, "OO!:_grant", &key, self->state->view_type, &view))
+    PyObject *key, *view, *text;
+    if (!PyArg_ParseTuple(args, "OO!U:_grant", &key, self->state->view_type, &view, &text))
         return NULL;
     const struct bufferd_view *v = &((struct view_object *)view)->view;
+    const char *utf8 = PyUnicode_AsUTF8(text); /* from now on the str keeps it */
+    if (!utf8)
+        return NULL;
     if (v->session != self->session)
         Py_RETURN_NONE; /* reconnected meanwhile: its numbers mean nothing here */
     struct grant_object *grant = PyObject_New(struct grant_object, self->state->grant_type);
@@ -195,6 +208,8 @@ static PyObject *cache_grant(PyObject *object, PyObject *args) {
         return NULL;
     grant->record = v->record;
     grant->version = v->version;
+    grant->hash = bufferd_key_hash(utf8);
+    grant->text = Py_NewRef(text);
     int r = PyDict_SetItem(self->grants, key, (PyObject *)grant);
     Py_DECREF(grant);
     if (r < 0)
@@ -245,7 +260,8 @@ static PyObject *cache_granted(PyObject *object, PyObject *ignored) {
 static PyMethodDef cache_methods[] = {
     {"get", (PyCFunction)(void (*)(void))cache_get, METH_FASTCALL,
      "get(key, default=None, /)\n--\n\nThe array of a key, or the default."},
-    {"_grant", cache_grant, METH_VARARGS, "_grant(key, view, /)\n--\n\nRemember a buffer by name."},
+    {"_grant", cache_grant, METH_VARARGS,
+     "_grant(key, view, text, /)\n--\n\nRemember a buffer; `text` is the daemon's key of it."},
     {"_peek", cache_peek, METH_O,
      "_peek(key, /)\n--\n\nThe array if it can be had without a word "
      "to the daemon, else None."},

@@ -127,6 +127,9 @@ static PyMethodDef session_methods[] = {
            "of View or Error, one per key, and how many were made."),
     METHOD("get", session_get,
            "get(keys, timeout=None)\n--\n\nWhat is ready already: a list of View or Error."),
+    {"find", session_find, METH_O,
+     "find(key, /)\n--\n\nThe View of a buffer that any process had made, or None; the daemon is "
+     "not asked."},
     METHOD("put", session_put,
            "put(key, data, item_type, replace=False, timeout=None)\n--\n\nStore a contiguous "
            "buffer. Returns (View, was_present)."),

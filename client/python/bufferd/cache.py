@@ -194,10 +194,10 @@ class BufferCache(_bufferd.Cache, MutableMapping):
         array = self._local.get(key)
         if array is not None:
             return array
-        view = self._ask(self._find, key)
+        plan, view = self._ask(self._find, key, otherwise=(None, None))
         if view is None:
             return None
-        self._grant(key, view)
+        self._grant(key, view, plan.key)
         return view.array()
 
     @staticmethod
@@ -208,28 +208,29 @@ class BufferCache(_bufferd.Cache, MutableMapping):
                 "a buffer's file is not known, so it is not shared: use BufferCache(files) or "
                 "BufferManager(events) (said once)"
             )
-        return view
+        return plan, view
 
     def __setitem__(self, key, value):
-        view = None
+        text = view = None
         item_type = _item_type(value)
         if item_type is not None:
-            view = self._ask(self._put, key, value, item_type)
+            text, view = self._ask(self._put, key, value, item_type, otherwise=(None, None))
         if view is None:
             self._local.put(key, value)
         else:
             self._local.drop(key)
-            self._grant(key, view)
+            self._grant(key, view, text)
 
     @staticmethod
     def _put(plans, key, value, item_type):
+        """(the daemon's key, the view); nothing when it cannot be shared."""
         plan = plans.plan(key)
         if plan is None or plan.is_native:  # not shared, or the daemon's to make
-            return None
+            return None, None
         view, _ = plans.session.put(plan.key, value, item_type)
         if view.nbytes != value.nbytes or view.item_type != item_type:
-            return None
-        return view
+            return None, None
+        return plan.key, view
 
     def __delitem__(self, key):
         is_known = self._local.get(key) is not None

@@ -128,6 +128,9 @@ class Plans:
         """(plan, view) of a coffea key; the view is None when coffea has to make it. Raises Error
         when the daemon cannot be asked."""
         plan = self.plan(key)
+        view = self.session.find(plan.key) if plan is not None else None
+        if view is not None and plan.accepts(view):
+            return plan, view
         for _ in range(3):
             if plan is None:
                 return None, None

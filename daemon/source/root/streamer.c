@@ -41,6 +41,10 @@ static void element_read(struct streamers *x, struct cursor *c, struct str class
     cursor_skip(c, 4 * (uint64_t)n_index);
     e.type_name = cursor_str(c);
     frame_leave(c, &base);
+    if (str_is(class_name, "TStreamerBasicPointer")) {
+        cursor_skip(c, 4); /* version of the class that has the count */
+        e.count_name = cursor_str(c);
+    }
     if (is_stl_string)
         frame_leave(c, &middle);
     frame_leave(c, &outer);
@@ -171,6 +175,14 @@ const struct streamer_class *streamers_find(const struct streamers *x, struct st
 const struct streamer_element *streamers_element(const struct streamers *x,
                                                  const struct streamer_class *c, uint64_t i) {
     return &x->elements[c->first + i];
+}
+
+const struct streamer_class *streamers_find_version(const struct streamers *x, struct str name,
+                                                    int32_t version) {
+    for (uint64_t i = 0; i < x->n_classes; i++)
+        if (x->classes[i].version == version && is_same_name(x->classes[i].name, name))
+            return &x->classes[i];
+    return NULL;
 }
 
 static const struct streamer_element *member_find(const struct streamers *x,

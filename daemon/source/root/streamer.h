@@ -6,8 +6,9 @@
 
 struct streamer_element {
     struct str name, title, type_name;
-    int32_t type;   /* TStreamerInfo's number; 0: a base class, whose name is `name` */
-    int32_t length; /* of a fixed array; 0: none */
+    struct str count_name; /* of an array's length, another member */
+    int32_t type;          /* TStreamerInfo's number; 0: a base class, whose name is `name` */
+    int32_t length;        /* of a fixed array; 0: none */
 };
 struct streamer_class {
     struct str name;
@@ -30,6 +31,8 @@ void streamers_deinit(struct streamers *x);
 
 /* The class of that name, blanks aside, of the highest version; NULL: unknown. */
 const struct streamer_class *streamers_find(const struct streamers *x, struct str name);
+const struct streamer_class *streamers_find_version(const struct streamers *x, struct str name,
+                                                    int32_t version);
 /* The class's element i. */
 const struct streamer_element *streamers_element(const struct streamers *x,
                                                  const struct streamer_class *c, uint64_t i);

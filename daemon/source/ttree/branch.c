@@ -9,6 +9,7 @@
  * answered as unsupported, and its byte count leads to what follows.
  */
 #include "../text.h"
+#include "evolved.h"
 #include "model.h"
 
 #define POINTER_ABSENT 0
@@ -64,16 +65,17 @@ static void branch_tail_read(struct cursor *c, struct branch *b, uint16_t versio
     b->file_name = cursor_str(c);
 }
 
-static void branch_base_read(struct model *m, uint32_t number) {
+void branch_base_read(struct model *m, uint32_t number) {
     struct cursor *c = &m->cursor;
     struct frame f;
     frame_enter(c, &f);
+    uint64_t start = c->pos;
     if (f.version == 8 || (f.version >= 10 && f.version <= 13)) {
         branch_head_read(c, &m->branches[number], f.version);
         branches_read(m, number);
         leaves_read(m, number);
         branch_tail_read(c, &m->branches[number], f.version);
-    } else {
+    } else if (!evolved_branch_read(m, number, f.version) && c->pos == start) {
         m->branches[number].name = tnamed_read(c).name;
     }
     frame_leave(c, &f);
@@ -89,12 +91,17 @@ static void element_read(struct model *m, uint32_t number) {
     struct cursor *c = &m->cursor;
     struct frame f;
     frame_enter(c, &f);
-    branch_base_read(m, number);
-    struct branch *b = &m->branches[number]; /* no branch is added from here on */
-    b->is_element = true;
+    m->branches[number].is_element = true;
     if (f.version < 8 || f.version > 10) {
-        b->version = 0;
+        uint64_t start = c->pos;
+        bool is_read = evolved_element_read(m, number, f.version);
+        if (!is_read && c->pos == start)
+            branch_base_read(m, number);
+        if (!is_read)
+            m->branches[number].version = 0;
     } else {
+        branch_base_read(m, number);
+        struct branch *b = &m->branches[number]; /* no branch is added from here on */
         b->element_class = cursor_str(c);
         b->parent_class = cursor_str(c);
         b->clones_class = cursor_str(c);

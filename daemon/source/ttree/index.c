@@ -219,19 +219,12 @@ static int blob_make(struct builder *b, struct source_blob *out, char *error) {
     return 0;
 }
 
-/* Without them branches of objects are refused, and nothing else. */
-static void streamers_try(struct builder *b) {
-    char error[SOURCE_ERROR_BYTES];
-    if (streamers_read(&b->model.streamers, b->source, b->codec, b->memory, error))
-        streamers_deinit(&b->model.streamers);
-}
-
 static int index_make(struct builder *b, const struct root_key *k, const char *path,
                       const uint8_t *data, struct source_blob *out, char *error) {
     char what[64], cycle[8];
     snprintf(what, sizeof(what), "the tree at byte %llu", (unsigned long long)k->seek);
-    int r = model_read(&b->model, b->memory, k->class_name, data, k->obj_bytes, k->key_bytes, what,
-                       error);
+    int r = model_read(&b->model, b->source, b->codec, b->memory, k->class_name, data, k->obj_bytes,
+                       k->key_bytes, what, error);
     if (r && r != SOURCE_E_TOO_LARGE && r != -ENOMEM)
         return r;
     snprintf(cycle, sizeof(cycle), ";%u", k->cycle);
@@ -242,7 +235,7 @@ static int index_make(struct builder *b, const struct root_key *k, const char *p
     if (r == 0)
         r = add(b, &b->title, b->model.named.title);
     if (r == 0 && model_needs_streamers(&b->model))
-        streamers_try(b);
+        model_streamers(&b->model); /* without them branches of objects are refused */
     if (r == 0)
         r = columns_make(b);
     if (r == 0)

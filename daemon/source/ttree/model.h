@@ -50,7 +50,10 @@ struct model {
     int status; /* why the cursor failed in an allocation: 0, SOURCE_E_TOO_LARGE, -ENOMEM */
     unsigned depth;
     struct named named;
-    struct streamers streamers; /* owned; empty unless model_needs_streamers() */
+    const struct source *source; /* borrowed */
+    struct codec *codec;         /* borrowed */
+    struct streamers streamers;  /* owned; see model_streamers() */
+    bool has_streamers;
     int64_t n_entries;
     struct branch *branches; /* owned; in the tree's order, parents first */
     uint64_t n_branches, branches_capacity;
@@ -62,10 +65,13 @@ struct model {
 
 /* Read the streamed tree `data` of class `class_name`; all strings point into data.
  * Return: 0, SOURCE_E_*, or negative errno. */
-int model_read(struct model *m, struct memory *memory, struct str class_name, const uint8_t *data,
-               uint64_t n_bytes, uint16_t key_bytes, const char *what, char *error);
+int model_read(struct model *m, const struct source *s, struct codec *codec, struct memory *memory,
+               struct str class_name, const uint8_t *data, uint64_t n_bytes, uint16_t key_bytes,
+               const char *what, char *error);
 void model_deinit(struct model *m);
 
+/* The file's streamer info, read when it is first asked for; empty when it cannot be read. */
+const struct streamers *model_streamers(struct model *m);
 /* Is there a branch of objects, whose class has to be looked up? */
 bool model_needs_streamers(const struct model *m);
 
@@ -76,6 +82,8 @@ bool model_descend(struct model *m);
 
 /* Read a TObjArray of branches. */
 void branches_read(struct model *m, uint32_t parent);
+/* Read a TBranch, of branch number `number`. */
+void branch_base_read(struct model *m, uint32_t number);
 /* Read a TObjArray of leaves, those of branch number `branch`. */
 void leaves_read(struct model *m, uint32_t branch);
 

@@ -1,11 +1,12 @@
 /* Reads a streamed TTree up to its branches (TTree versions 16 to 20, ROOT 5.14 until today).
  *
- * The layouts of released versions never change, so they are written down here; the versions before
- * 16 would need the file's streamer info and are refused by name. What follows the branches (leaves
+ * The layouts of released versions never change, so they are written down here; other versions are
+ * read by the file's streamer info (evolved.c). What follows the branches (leaves
  * again, indexes, friends) is not needed and not looked at.
  */
 #include "../fault.h"
 #include "../text.h"
+#include "evolved.h"
 #include "model.h"
 
 #define TREE_VERSION_MIN 16
@@ -64,11 +65,15 @@ static void tree_members_read(struct model *m, uint16_t version) {
 static int tree_read(struct model *m) {
     struct frame f;
     frame_enter(&m->cursor, &f);
-    if (!m->cursor.has_failed && (f.version < TREE_VERSION_MIN || f.version > TREE_VERSION_MAX))
+    bool is_known = f.version >= TREE_VERSION_MIN && f.version <= TREE_VERSION_MAX;
+    if (m->cursor.has_failed)
+        return 0;
+    if (is_known)
+        tree_members_read(m, f.version);
+    else if (!evolved_tree_read(m, f.version) && !m->cursor.has_failed)
         return fault(m->cursor.error, SOURCE_E_UNSUPPORTED,
-                     "%s: TTree version %u is not read, only %d to %d", m->cursor.what, f.version,
-                     TREE_VERSION_MIN, TREE_VERSION_MAX);
-    tree_members_read(m, f.version);
+                     "%s: TTree version %u is not known, and the file does not describe it",
+                     m->cursor.what, f.version);
     return 0;
 }
 
@@ -80,9 +85,22 @@ static int model_status(const struct model *m) {
     return m->references.status ? m->references.status : SOURCE_E_CORRUPT;
 }
 
-int model_read(struct model *m, struct memory *memory, struct str class_name, const uint8_t *data,
-               uint64_t n_bytes, uint16_t key_bytes, const char *what, char *error) {
+const struct streamers *model_streamers(struct model *m) {
+    char error[SOURCE_ERROR_BYTES];
+    if (!m->has_streamers) {
+        m->has_streamers = true;
+        if (streamers_read(&m->streamers, m->source, m->codec, m->memory, error))
+            streamers_deinit(&m->streamers);
+    }
+    return &m->streamers;
+}
+
+int model_read(struct model *m, const struct source *s, struct codec *codec, struct memory *memory,
+               struct str class_name, const uint8_t *data, uint64_t n_bytes, uint16_t key_bytes,
+               const char *what, char *error) {
     *m = (struct model){
+        .source = s,
+        .codec = codec,
         .memory = memory,
         .cursor = {.data = data, .n_bytes = n_bytes, .what = what, .error = error},
         .references = {.memory = memory, .tag_offset = key_bytes + 2u},
