@@ -177,6 +177,7 @@ static int entry_allocate(struct cache_entry *e, uint64_t n_bytes) {
     if (rc == ARENA_E_FULL) {
         c->refused_bytes = n_bytes;
         c->refused_ms = c->now_ms;
+        refusal_note(c);
     }
     return rc;
 }

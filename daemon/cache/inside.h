@@ -4,6 +4,8 @@
 
 #include "cache.h"
 
+#define REFUSAL_BYTES 256 /* of a text */
+
 struct cache {
     struct arena *arena;         /* borrowed */
     struct pin_records *records; /* borrowed */
@@ -18,6 +20,8 @@ struct cache {
     uint32_t n_searches;
     struct family *families;            /* owned */
     uint64_t refused_bytes, refused_ms; /* the last time that no victim was found */
+    uint64_t refused_room;              /* then: free, and unused */
+    char refused_why[REFUSAL_BYTES];    /* then: what was in the way */
     uint64_t now_ms;
     struct cache_stats stats;
 };

@@ -92,16 +92,15 @@ static void blame_all(struct blame *b, struct cache *c) {
     }
 }
 
-void refusal_explain(struct cache *c, uint64_t n_bytes, char why[REFUSAL_BYTES]) {
-    struct text t = {why, REFUSAL_BYTES};
+void refusal_note(struct cache *c) {
+    struct text t = {c->refused_why, sizeof(c->refused_why)};
     struct blame b = {0};
     struct arena_stats a;
     arena_get_stats(c->arena, &a);
     blame_all(&b, c);
     uint64_t free_bytes = arena_bytes(c->arena) - a.live_bytes;
-    bool is_in_pieces = free_bytes + b.loose_bytes >= n_bytes;
-    text_add(&t, "%s: %.1f MiB needed; of %.0f are free %.1f (largest free range %.1f)",
-             is_in_pieces ? "fragmented" : "full", mib(n_bytes), mib(arena_bytes(c->arena)),
+    c->refused_room = free_bytes + b.loose_bytes;
+    text_add(&t, "of %.0f are free %.1f (largest free range %.1f)", mib(arena_bytes(c->arena)),
              mib(free_bytes), mib(a.largest_bytes));
     if (b.loose_bytes)
         text_add(&t, ", unused %.1f", mib(b.loose_bytes));
@@ -112,5 +111,10 @@ void refusal_explain(struct cache *c, uint64_t n_bytes, char why[REFUSAL_BYTES])
                  o->table->pid, o->table->name ? o->table->name : "",
                  cache_tick(c) - MIN(o->oldest, cache_tick(c)));
     }
-    text_add(&t, "; release arrays");
+}
+
+void refusal_explain(const struct cache *c, uint64_t n_bytes, char why[REFUSAL_BYTES]) {
+    struct text t = {why, REFUSAL_BYTES};
+    text_add(&t, "%s: %.1f MiB needed; %s; release arrays",
+             c->refused_room >= n_bytes ? "fragmented" : "full", mib(n_bytes), c->refused_why);
 }

@@ -4,9 +4,9 @@
 
 #include "inside.h"
 
-#define REFUSAL_BYTES 256
-
-/* Nothing could go that would make room for n_bytes. Looks at every entry and every pin. */
-void refusal_explain(struct cache *c, uint64_t n_bytes, char why[REFUSAL_BYTES]);
+/* No victim was found: what is in the way? Looks at every entry and every pin; the cache keeps the answer. */
+void refusal_note(struct cache *c);
+/* Why there is no room for n_bytes, by the last note. */
+void refusal_explain(const struct cache *c, uint64_t n_bytes, char why[REFUSAL_BYTES]);
 
 #endif
