@@ -41,7 +41,6 @@ void load_drop_inputs(struct load *l) {
 
 /* What a stuck thread may still touch stays in use for good. */
 static void load_free(struct load *l) {
-    l->m->n_loads--;
     if (l->is_stuck) {
         free(l->edges);
         free(l);
@@ -143,7 +142,6 @@ static struct load *load_new(struct materialize *m, struct cache_entry *e,
     l->queue = queue;
     loader_group_init(&l->group, m->loader, queue);
     sources_use(tree);
-    m->n_loads++;
     e->maker = l;
     return l;
 }

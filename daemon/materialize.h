@@ -20,7 +20,6 @@ struct materialize {
     struct load *hungry;     /* loads that wait for memory */
     unsigned n_hungry;
     struct load *planning; /* loads whose plan runs, or waits for another's of the column */
-    unsigned n_loads;      /* alive */
     uint64_t n_begun;      /* ever: their numbers */
 };
 

@@ -194,15 +194,7 @@ static int show_branch(struct target *t, struct bufferd *b, const struct args *a
 }
 
 static int run(const struct args *args) {
-    struct bufferd *b = NULL;
-    struct target t = {0};
-    int r = session_open(&b, args, true);
-    if (r)
-        return r;
-    r = show_branch(&t, b, args);
-    target_deinit(&t);
-    bufferd_unref(b);
-    return r;
+    return target_run(args, show_branch);
 }
 
 const struct command command_cat = {

@@ -179,3 +179,16 @@ int entries_parse(uint64_t *startp, uint64_t *stopp, const char *text, uint64_t 
     *stopp = stop;
     return BUFCTL_DONE;
 }
+
+int target_run(const struct args *args,
+               int (*show)(struct target *t, struct bufferd *b, const struct args *args)) {
+    struct bufferd *b = NULL;
+    struct target t = {0};
+    int r = session_open(&b, args, true);
+    if (r)
+        return r;
+    r = show(&t, b, args);
+    target_deinit(&t);
+    bufferd_unref(b);
+    return r;
+}

@@ -28,6 +28,10 @@ int target_describe(struct target *t, struct bufferd *b);
 const struct bufferd_tree_name *target_find_tree(const struct target *t, const char **behindp);
 void target_deinit(struct target *t);
 
+/* A whole command on one target: open a session (start a daemon if none runs), show, close. */
+int target_run(const struct args *args,
+               int (*show)(struct target *t, struct bufferd *b, const struct args *args));
+
 /* "A:B", "A:", ":B" or NULL into a range inside of n_entries. */
 int entries_parse(uint64_t *startp, uint64_t *stopp, const char *text, uint64_t n_entries);
 

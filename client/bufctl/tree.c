@@ -147,15 +147,7 @@ static int show(struct target *t, struct bufferd *b, const struct args *args) {
 }
 
 static int run(const struct args *args) {
-    struct bufferd *b = NULL;
-    struct target t = {0};
-    int r = session_open(&b, args, true);
-    if (r)
-        return r;
-    r = show(&t, b, args);
-    target_deinit(&t);
-    bufferd_unref(b);
-    return r;
+    return target_run(args, show);
 }
 
 const struct command command_tree = {

@@ -379,10 +379,6 @@ struct arena *cache_arena(struct cache *c) {
     return c->arena;
 }
 
-struct pin_records *cache_records(struct cache *c) {
-    return c->records;
-}
-
 /* What failed while its pages were being made is freed when the arena has told so. */
 static bool has_populating(const struct cache *c) {
     for (uint64_t i = 0; i < c->n_by_record; i++)

@@ -141,6 +141,5 @@ struct cache_stats {
 };
 void cache_get_stats(const struct cache *c, struct cache_stats *out);
 struct arena *cache_arena(struct cache *c);
-struct pin_records *cache_records(struct cache *c);
 
 #endif
